@@ -1,0 +1,47 @@
+# `make` alone lists what there is. Everything runs in .venv, which `make setup` makes and every target brings up to date.
+
+PY := .venv/bin/python
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up test check format proto lock corpus prove clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## .venv with everything in requirements.lock (PYTHON=... names an interpreter, 3.11 or newer)
+	@deploy/bootstrap.sh
+
+up: setup ## the whole of Rulecast with a demo on this machine, until Ctrl-C
+	@exec $(PY) -m deploy.local.up
+
+test: setup ## all tests but the long ones, on real PostgreSQL and Prometheus (ARGS=... for pytest)
+	$(PY) -m pytest -m "not prove" $(ARGS)
+
+check: setup ## format, lint, types, import contracts, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PY) -m deploy.proto --check
+
+format: setup ## puts every Python file into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: setup ## Python code and stubs from protos/rulecast/v1/*.proto
+	$(PY) -m deploy.proto
+
+lock: setup ## requirements.lock from pyproject.toml, with the newest versions it allows
+	$(PY) -m deploy.lock
+
+corpus: setup ## checks every expression of a file with both parsers: make corpus CORPUS=FILE
+	$(PY) -m tests.corpus $(CORPUS)
+
+prove: setup ## the long campaigns
+	$(PY) -m pytest -m prove tests
+
+clean: ## removes .venv and everything that tools left
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

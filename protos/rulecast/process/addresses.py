@@ -1,0 +1,29 @@
+"""Addresses as people write them: `host:port`, `[::1]:port`."""
+
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError, which says what would be right."""
+        host, colon, port = text.strip().rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"{text!r}: write an IPv6 address in brackets, e.g. [::1]:50051")
+        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535 or _odd(host):
+            raise ValueError(f"{text!r} is not an address: write host:port, e.g. 127.0.0.1:50051")
+        return cls(host, int(port))
+
+
+def _odd(host: str) -> bool:
+    return any(char.isspace() or char in "/@?#,'\"" or not char.isprintable() for char in host)

@@ -1,0 +1,101 @@
+"""What every handler shares: options of a write, pages, ids, who calls."""
+
+import base64
+import binascii
+import math
+import secrets
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from rule_service.usecases.change import WriteOptions
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
+from rulecast.v1 import common_pb2
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+DEFAULT_WAIT = 60.0
+"""Seconds that a call waits for a rollout when it does not say."""
+MAX_WAIT = 3600.0
+PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+_SHARE_OF_DEADLINE = 0.9
+"""Of the caller's deadline: the answer must still reach it."""
+
+
+class WriteRequest(Protocol):
+    @property
+    def validate_only(self) -> bool: ...
+
+
+class WaitingRequest(WriteRequest, Protocol):
+    @property
+    def wait_for(self) -> common_pb2.WaitFor.ValueType: ...
+    @property
+    def wait_timeout(self) -> Duration: ...
+
+
+def write_options(request: WriteRequest, method: str, context: Context) -> WriteOptions:
+    """The options of a write that can not wait."""
+    return WriteOptions(caller(context), method, request.validate_only)
+
+
+def waiting_options(request: WaitingRequest, method: str, context: Context) -> WriteOptions:
+    """The options of a write that can wait for its rollout."""
+    timeout = None
+    if request.wait_for == common_pb2.WaitFor.ACTIVE:
+        timeout = wait_seconds(request.wait_timeout, "wait_timeout", context)
+    return WriteOptions(caller(context), method, request.validate_only, timeout)
+
+
+def wait_seconds(duration: Duration, field: str, context: Context) -> float:
+    """How long to wait: as asked, by default a minute, and never past the caller's deadline."""
+    asked = duration.seconds + duration.nanos / 1e9 or DEFAULT_WAIT
+    if not 0 < asked <= MAX_WAIT:
+        raise InvalidInput.of(
+            field, Reason.FIELD_INVALID, f"{asked:g} s: wait more than 0 s and at most {MAX_WAIT:g} s"
+        )
+    remaining: float | None = context.time_remaining()  # the types do not say that it may be None
+    return min(asked, math.inf if remaining is None else remaining * _SHARE_OF_DEADLINE)
+
+
+def caller(context: Context) -> str:
+    """Who calls: the address, as long as nobody has to say who they are."""
+    peer = context.peer() or ""
+    return peer.rpartition(":")[0] or peer
+
+
+def page_size(asked: int, default: int = PAGE_SIZE, largest: int = MAX_PAGE_SIZE) -> int:
+    """Raises InvalidInput for a size out of bounds; 0 is the default."""
+    if not 0 <= asked <= largest:
+        raise InvalidInput.of("page_size", Reason.FIELD_INVALID, f"{asked}: say 1 to {largest}, or 0 for {default}")
+    return asked or default
+
+
+def page_token(after: str | None) -> str:
+    """The token of the page that begins after this id; empty where there is none."""
+    return base64.urlsafe_b64encode(b"a" + after.encode()).decode().rstrip("=") if after is not None else ""
+
+
+def page_after(token: str) -> str:
+    """The id after which a page begins; "" for the first. Raises InvalidInput for a token that we never made."""
+    if not token:
+        return ""
+    try:
+        decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        if decoded[:1] == b"a":
+            return decoded[1:].decode()
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidInput.of(
+        "page_token",
+        Reason.PAGE_TOKEN_INVALID,
+        "this is no page token: use `next_page_token` of the page before as it is",
+    )
+
+
+def new_id(kind: str) -> str:
+    """An id for a resource whose caller did not choose one."""
+    return f"{kind}-{secrets.token_hex(8)}"

@@ -1,0 +1,53 @@
+"""GroupService."""
+
+from rule_service.api import decode, encode
+from rule_service.api.calls import Context, page_after, page_size, page_token, waiting_options
+from rule_service.api.mask import merged
+from rule_service.domain.model import Group
+from rule_service.usecases.expect import the_group
+from rule_service.usecases.groups import GroupEdits
+from rule_service.usecases.namespaces import DEFAULT_NAMESPACE
+from rule_service.usecases.ports import Reads, Record
+from rulecast.v1 import group_pb2 as pb
+from rulecast.v1.group_pb2_grpc import GroupServiceServicer
+
+
+class GroupApi(GroupServiceServicer):
+    def __init__(self, edits: GroupEdits, reads: Reads) -> None:
+        self._edits = edits
+        self._reads = reads
+
+    async def CreateGroup(self, request: pb.CreateGroupRequest, context: Context) -> pb.CreateGroupResponse:
+        options = waiting_options(request, "CreateGroup", context)
+        group = decode.group(request.group, await self._default_namespace(request.group.parent_id))
+        written = await self._edits.create(group, options)
+        return pb.CreateGroupResponse(group=encode.group(written.value), change=encode.change(written.change))
+
+    async def GetGroup(self, request: pb.GetGroupRequest, context: Context) -> pb.Group:
+        return encode.group(await the_group(self._reads, request.id, "id"))
+
+    async def ListGroups(self, request: pb.ListGroupsRequest, context: Context) -> pb.ListGroupsResponse:
+        page = await self._reads.groups(
+            page_after(request.page_token), page_size(request.page_size), request.namespace_id or None
+        )
+        return pb.ListGroupsResponse(
+            groups=[encode.group(each) for each in page.items], next_page_token=page_token(page.next_after)
+        )
+
+    async def UpdateGroup(self, request: pb.UpdateGroupRequest, context: Context) -> pb.UpdateGroupResponse:
+        def change(current: Record[Group]) -> Group:
+            message = merged(encode.group(current), request.group, request.update_mask)
+            return decode.group(message, current.value.namespace_id)
+
+        options = waiting_options(request, "UpdateGroup", context)
+        written = await self._edits.update(request.group.id, request.group.etag, change, options)
+        return pb.UpdateGroupResponse(group=encode.group(written.value), change=encode.change(written.change))
+
+    async def DeleteGroup(self, request: pb.DeleteGroupRequest, context: Context) -> pb.DeleteGroupResponse:
+        options = waiting_options(request, "DeleteGroup", context)
+        change = await self._edits.delete(request.id, request.etag, request.force, options)
+        return pb.DeleteGroupResponse(change=encode.change(change))
+
+    async def _default_namespace(self, parent_id: str) -> str:
+        parent = await self._reads.group(parent_id) if parent_id else None
+        return parent.value.namespace_id if parent is not None else DEFAULT_NAMESPACE

@@ -1,0 +1,119 @@
+"""AlertRuleService."""
+
+from rule_service.api import decode, encode, explained
+from rule_service.api.calls import Context, new_id, page_after, page_size, page_token, waiting_options
+from rule_service.api.mask import merged
+from rule_service.domain.model import AlertRule
+from rule_service.usecases.expect import found
+from rule_service.usecases.ports import Reads, RuleFilter
+from rule_service.usecases.rules import RuleDraft, RuleEdits
+from rule_service.usecases.show import shown_rules
+from rule_service.usecases.understand import Understanding
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
+from rulecast.v1 import rule_pb2 as pb
+from rulecast.v1.rule_pb2_grpc import AlertRuleServiceServicer
+
+
+class AlertRuleApi(AlertRuleServiceServicer):
+    def __init__(self, edits: RuleEdits, understanding: Understanding, reads: Reads) -> None:
+        self._edits = edits
+        self._understanding = understanding
+        self._reads = reads
+
+    async def CreateAlertRule(self, request: pb.CreateAlertRuleRequest, context: Context) -> pb.CreateAlertRuleResponse:
+        options = waiting_options(request, "CreateAlertRule", context)
+        written = await self._edits.create(_draft(request.rule), options)
+        return pb.CreateAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
+
+    async def GetAlertRule(self, request: pb.GetAlertRuleRequest, context: Context) -> pb.AlertRule:
+        record = found(await self._reads.rule(request.id), "rule", request.id, "id")
+        (shown,) = await shown_rules(self._reads, [record])
+        return encode.rule(shown)
+
+    async def ListAlertRules(self, request: pb.ListAlertRulesRequest, context: Context) -> pb.ListAlertRulesResponse:
+        where = RuleFilter(
+            scope=decode.scope(request.scope, "scope") if request.HasField("scope") else None,
+            key=request.key or None,
+            template_id=request.template_id or None,
+            enabled=request.enabled if request.HasField("enabled") else None,
+            show_deleted=request.show_deleted,
+        )
+        page = await self._reads.rules(page_after(request.page_token), page_size(request.page_size), where)
+        return pb.ListAlertRulesResponse(
+            rules=[encode.rule(each) for each in await shown_rules(self._reads, page.items)],
+            next_page_token=page_token(page.next_after),
+        )
+
+    async def UpdateAlertRule(self, request: pb.UpdateAlertRuleRequest, context: Context) -> pb.UpdateAlertRuleResponse:
+        def change(current: AlertRule) -> AlertRule:
+            return _changed(current, merged(encode.rule_fields(current), request.rule, request.update_mask))
+
+        options = waiting_options(request, "UpdateAlertRule", context)
+        written = await self._edits.update(request.rule.id, request.rule.etag, change, options)
+        return pb.UpdateAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
+
+    async def DeleteAlertRule(self, request: pb.DeleteAlertRuleRequest, context: Context) -> pb.DeleteAlertRuleResponse:
+        options = waiting_options(request, "DeleteAlertRule", context)
+        written = await self._edits.delete(request.id, request.etag, options)
+        return pb.DeleteAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
+
+    async def GetEffectiveRules(
+        self, request: pb.GetEffectiveRulesRequest, context: Context
+    ) -> pb.GetEffectiveRulesResponse:
+        key = request.key or None
+        match request.WhichOneof("subject"):
+            case "target_id":
+                effective = await self._understanding.effective_for_target(request.target_id, key)
+            case "series":
+                effective = await self._understanding.effective_for_labels(dict(request.series.labels), key)
+            case _:
+                raise _no_subject("`target_id`, or `series` with `labels`")
+        return explained.effective(effective)
+
+    async def ExplainRule(self, request: pb.ExplainRuleRequest, context: Context) -> pb.ExplainRuleResponse:
+        match request.WhichOneof("subject"):
+            case "target_id":
+                answer = await self._understanding.explain_for_target(request.target_id, request.key)
+            case "series":
+                answer = await self._understanding.explain_for_labels(dict(request.series.labels), request.key)
+            case "rule_id":
+                answer = await self._understanding.explain_rule(request.rule_id)
+            case _:
+                raise _no_subject("`target_id`, `series` with `labels`, or `rule_id`")
+        return explained.explanation(answer)
+
+
+def _no_subject(what: str) -> InvalidInput:
+    return InvalidInput.of("subject", Reason.FIELD_REQUIRED, f"say for what: {what}")
+
+
+def _draft(message: pb.AlertRule) -> RuleDraft:
+    return RuleDraft(
+        id=message.id or new_id("rule"),
+        scope=decode.scope(message.scope, "rule.scope"),
+        key=message.key or None,
+        template_id=message.template_id or None,
+        spec=decode.spec(message.spec, "rule.spec") if message.HasField("spec") else None,
+        config=decode.config(message.config, "rule.config"),
+        merge_strategy=decode.merge_strategy(message.merge_strategy, "rule.merge_strategy"),
+        priority=message.priority,
+        enabled=message.enabled if message.HasField("enabled") else True,
+        description=message.description,
+    )
+
+
+def _changed(current: AlertRule, message: pb.AlertRule) -> AlertRule:
+    return AlertRule(
+        id=current.id,
+        key=message.key,
+        scope=decode.scope(message.scope, "rule.scope"),
+        spec=decode.spec(message.spec, "rule.spec"),
+        config=decode.config(message.config, "rule.config"),
+        template_id=message.template_id or None,
+        template_version=current.template_version,
+        merge_strategy=decode.merge_strategy(message.merge_strategy, "rule.merge_strategy"),
+        priority=message.priority,
+        enabled=message.enabled if message.HasField("enabled") else True,
+        description=message.description,
+    )

@@ -1,0 +1,76 @@
+"""Why a rule does what it does: the answers of GetEffectiveRules and ExplainRule, assembled.
+
+What is said here is computed by the functions that render the files, so it cannot differ from them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rule_service.domain.index import WorldIndex
+from rule_service.domain.layout import group_name
+from rule_service.domain.merge import Merged, merge_config
+from rule_service.domain.model import AlertRule, KeyWorld
+from rule_service.domain.render import RenderedRule, render_rule
+from rule_service.domain.resolve import Resolution, resolve
+from rule_service.domain.scope import ScopeMatchers, in_words, own_values, scope_matchers
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One rule, and what becomes of it.
+
+    rendered: None for a disabled rule, which is in no file. resolution, verdict: for the labels asked about; what all
+    candidates of the key come to, and a sentence on this rule. None and "" where no labels were given.
+    """
+
+    rule: AlertRule
+    merged: Merged
+    matchers: ScopeMatchers
+    rendered: RenderedRule | None
+    resolution: Resolution | None = None
+    verdict: str = ""
+
+    def group_name(self, beside: int) -> str | None:
+        """The Prometheus group the rule is in. beside: the rules of its file with its interval, itself included."""
+        if self.rendered is None:
+            return None
+        return group_name(self.rule.scope, self.rule.key, self.rendered.interval, beside)
+
+
+def explain_rule(rule: AlertRule, index: WorldIndex, labels: Mapping[str, str] | None = None) -> Explanation:
+    """All about one rule; with labels also whether it evaluates a series that has them, and if not, why not."""
+    resolution = resolve(index.world, labels) if labels is not None else None
+    return Explanation(
+        rule=rule,
+        merged=merge_config(rule, index),
+        matchers=scope_matchers(rule, index),
+        rendered=render_rule(rule, index) if rule.enabled else None,
+        resolution=resolution,
+        verdict=_verdict(rule, index, labels, resolution) if labels is not None and resolution is not None else "",
+    )
+
+
+def effective_rules(worlds: Iterable[KeyWorld], labels: Mapping[str, str]) -> tuple[Explanation, ...]:
+    """For each key the rule that evaluates a series with these labels, by key; an alert that is off is among them."""
+    effective = []
+    for world in sorted(worlds, key=lambda each: each.key):
+        winner = resolve(world, labels).winner
+        if winner is not None:
+            effective.append(explain_rule(winner, WorldIndex(world), labels))
+    return tuple(effective)
+
+
+def _verdict(rule: AlertRule, index: WorldIndex, labels: Mapping[str, str], resolution: Resolution) -> str:
+    for candidate in resolution.candidates:
+        if candidate.rule is rule:
+            return candidate.why
+    return _why_outside(rule, index, labels)
+
+
+def _why_outside(rule: AlertRule, index: WorldIndex, labels: Mapping[str, str]) -> str:
+    for label, values in own_values(rule, index).items():
+        value = labels.get(label, "")
+        if value not in values:
+            has = f'has {label}="{value}"' if value else f'has no label "{label}"'
+            return f"not a candidate: the series {has}, so {in_words(rule.scope)} does not hold it"
+    raise AssertionError(f"rule {rule.id!r} holds the series, so it is a candidate")

@@ -1,0 +1,157 @@
+"""What a rule is configured with, and where each value is from (DESIGN 1.2)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from rulecast.errors import InvalidInput, Violation
+
+from rule_service.domain.index import WorldIndex
+from rule_service.domain.model import AlertRule, Config, MergeStrategy, ParameterValue, Scope
+from rule_service.domain.parameters import check_value
+from rule_service.domain.warning import RuleWarning, WarningCode
+
+_DURATIONS = ("for_duration", "keep_firing_for", "interval")
+_MAPS = ("labels", "annotations", "parameters")
+
+
+class Origin(StrEnum):
+    """Which part of a rule a value is from."""
+
+    PARAMETER_DEFAULT = "parameter default"
+    TEMPLATE_DEFAULTS = "template defaults"
+    CONFIG = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value as one rule set it."""
+
+    value: ParameterValue
+    rule_id: str
+    scope: Scope
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEntry:
+    """Where one value of a merged config is from.
+
+    path: `for_duration`, `labels.team`, `parameters.threshold`. replaced: what it replaced, the oldest first.
+    """
+
+    path: str
+    setting: Setting
+    replaced: tuple[Setting, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """config: complete; an empty label or annotation in it removes one. trace: one entry for each of its values."""
+
+    config: Config
+    trace: tuple[TraceEntry, ...]
+    warnings: tuple[RuleWarning, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    rule: AlertRule
+    origin: Origin
+    config: Config
+
+
+def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
+    """The complete config of a rule, by its merge strategy and those of the rules above it.
+
+    Raises InvalidInput where a value that the rule inherits is not one that its own parameter allows.
+    """
+    inherited = _inherited(rule, index)
+    layers = [*_own_defaults(rule), *(_Layer(each, Origin.CONFIG, each.config) for each in (*inherited, rule))]
+    declared = {parameter.name for parameter in rule.spec.parameters}
+    found: dict[tuple[str, str], list[Setting]] = {}
+    warnings: list[RuleWarning] = []
+    for layer in layers:
+        for section, name, value in _values(layer.config):
+            if section == "parameters" and name not in declared and layer.rule is not rule:
+                warnings.append(_undeclared(rule, layer.rule, name))
+                continue
+            setting = Setting(value, layer.rule.id, layer.rule.scope, layer.origin)
+            found.setdefault((section, name), []).append(setting)
+    _check_inherited(rule, found)
+    trace = tuple(
+        TraceEntry(f"{section}.{name}" if section else name, settings[-1], tuple(settings[:-1]))
+        for (section, name), settings in sorted(found.items(), key=_in_order_of_config)
+    )
+    return Merged(_config(found), trace, tuple(warnings))
+
+
+def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
+    """The rules above whose configs count: from the last one on that says override."""
+    if rule.merge_strategy is MergeStrategy.OVERRIDE:
+        return ()
+    lineage = index.lineage(rule.scope)
+    overriding = [at for at, each in enumerate(lineage) if each.merge_strategy is MergeStrategy.OVERRIDE]
+    return lineage[overriding[-1] :] if overriding else lineage
+
+
+def _own_defaults(rule: AlertRule) -> tuple[_Layer, _Layer]:
+    spec = rule.spec
+    parameters = {each.name: each.default for each in spec.parameters if each.default is not None}
+    severity = {"severity": spec.severity} if spec.severity else {}
+    defaults = replace(spec.defaults, labels={**severity, **spec.defaults.labels})
+    return (
+        _Layer(rule, Origin.PARAMETER_DEFAULT, Config(parameters=parameters)),
+        _Layer(rule, Origin.TEMPLATE_DEFAULTS, defaults),
+    )
+
+
+def _values(config: Config) -> Iterator[tuple[str, str, ParameterValue]]:
+    """Section, name and value of all that a config sets; the section of a single value is empty."""
+    durations = (config.for_duration, config.keep_firing_for, config.interval)
+    for name, duration in zip(_DURATIONS, durations, strict=True):
+        if duration is not None:
+            yield "", name, duration
+    for section, values in zip(_MAPS, (config.labels, config.annotations, config.parameters), strict=True):
+        for name, value in values.items():
+            yield section, name, value
+
+
+def _in_order_of_config(item: tuple[tuple[str, str], list[Setting]]) -> tuple[int, str]:
+    section, name = item[0]
+    return (_MAPS.index(section) + len(_DURATIONS), name) if section else (_DURATIONS.index(name), "")
+
+
+def _config(found: Mapping[tuple[str, str], list[Setting]]) -> Config:
+    last = {place: settings[-1].value for place, settings in found.items()}
+    texts = {place: str(value) for place, value in last.items() if place[0] != "parameters"}
+    return Config(
+        for_duration=texts.get(("", "for_duration")),
+        keep_firing_for=texts.get(("", "keep_firing_for")),
+        interval=texts.get(("", "interval")),
+        labels={name: value for (section, name), value in texts.items() if section == "labels"},
+        annotations={name: value for (section, name), value in texts.items() if section == "annotations"},
+        parameters={name: value for (section, name), value in last.items() if section == "parameters"},
+    )
+
+
+def _check_inherited(rule: AlertRule, found: Mapping[tuple[str, str], list[Setting]]) -> None:
+    parameters = {parameter.name: parameter for parameter in rule.spec.parameters}
+    violations: list[Violation] = []
+    for (section, name), settings in found.items():
+        setting = settings[-1]
+        if section == "parameters" and setting.rule_id != rule.id:
+            try:
+                check_value(parameters[name], setting.value, f"parameters[{name}]")
+            except InvalidInput as refused:
+                inherits = f'rule "{rule.id}" would inherit this from rule "{setting.rule_id}": '
+                violations.extend(replace(each, message=inherits + each.message) for each in refused.violations)
+    if violations:
+        raise InvalidInput(tuple(violations))
+
+
+def _undeclared(rule: AlertRule, source: AlertRule, name: str) -> RuleWarning:
+    return RuleWarning(
+        WarningCode.PARAMETER_IGNORED,
+        f'the parameter "{name}" set by rule "{source.id}" is ignored: rule "{rule.id}" declares no such parameter',
+    )

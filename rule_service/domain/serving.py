@@ -1,0 +1,40 @@
+"""Which files a deployer takes that serves only some namespaces or groups."""
+
+from collections.abc import Collection, Mapping
+from typing import assert_never
+
+from rule_service.domain.model import GlobalScope, Group, GroupScope, NamespaceScope, Scope
+
+
+def serves(served: Collection[Scope], scope: Scope, groups: Mapping[str, Group]) -> bool:
+    """Whether a deployer that serves `served` takes the file of `scope`.
+
+    It takes every file whose rules may evaluate a series of what it serves: the global file always, a namespace's
+    with the namespace or any of its groups, and a group's with the namespace, an ancestor or a descendant.
+    Nothing in `served` means everything. `groups`: by id, those of `served` and of `scope` with all their ancestors.
+    """
+    return not served or GlobalScope() in served or any(_meets(each, scope, groups) for each in served)
+
+
+def _meets(served: Scope, scope: Scope, groups: Mapping[str, Group]) -> bool:
+    match served, scope:
+        case (GlobalScope(), _) | (_, GlobalScope()):
+            return True
+        case NamespaceScope(mine), NamespaceScope(other):
+            return mine == other
+        case (NamespaceScope(namespace_id), GroupScope(group_id)) | (GroupScope(group_id), NamespaceScope(namespace_id)):
+            group = groups.get(group_id)
+            return group is not None and group.namespace_id == namespace_id
+        case GroupScope(mine), GroupScope(other):
+            return mine in _with_ancestors(other, groups) or other in _with_ancestors(mine, groups)
+        case _:
+            assert_never((served, scope))
+
+
+def _with_ancestors(id: str, groups: Mapping[str, Group]) -> set[str]:
+    found = {id}
+    group = groups.get(id)
+    while group is not None and group.parent_id is not None and group.parent_id not in found:
+        found.add(group.parent_id)
+        group = groups.get(group.parent_id)
+    return found

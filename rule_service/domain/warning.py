@@ -1,0 +1,24 @@
+"""What is valid but probably not meant: kept with a rule and shown to its author."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rulecast.errors import Position
+
+
+class WarningCode(StrEnum):
+    """Stable codes, beside those of `promql.scoping_lint.ScopingRisk`."""
+
+    PARAMETER_IGNORED = "parameter-ignored"
+    PARSER_DISAGREES = "parser-disagrees"
+    SCOPE_LABEL_IN_QUERY = "scope-label-in-query"
+    EVERYWHERE = "everywhere"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleWarning:
+    """code: for programs. message: what is odd and what would be right. position: in the query before scoping."""
+
+    code: str
+    message: str
+    position: Position | None = None

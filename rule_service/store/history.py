@@ -1,0 +1,97 @@
+"""The revision counter, the history of edits, and the change log of files."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from rule_service.store.encode import dump, resource_json
+from rule_service.store.pool import Session
+from rule_service.usecases.ports import LoggedChange, ResourceChange
+
+CHANGES = "rulecast_changes"
+"""The channel that is notified of every revision. Its payload is the revision."""
+
+
+class Counter(NamedTuple):
+    """The counter as it is under the commit lock. at: the database's clock once the lock was held."""
+
+    revision: int
+    commit_id: UUID
+    at: datetime
+
+
+async def revision(session: Session) -> int:
+    """The newest revision."""
+    return int(await session.value("SELECT revision FROM revision_counter"))
+
+
+async def raise_revision(session: Session) -> Counter:
+    """Takes the commit lock and the next revision."""
+    row = await session.row(
+        """
+        UPDATE revision_counter SET revision = revision + 1, commit_id = gen_random_uuid()
+        RETURNING revision, commit_id, clock_timestamp() AS at
+        """
+    )
+    assert row is not None, "the migrations make the row"
+    return Counter(row["revision"], row["commit_id"], row["at"])
+
+
+async def lock_revision(session: Session) -> datetime:
+    """Takes the commit lock alone. The database's clock."""
+    await session.run("SELECT FROM revision_counter FOR UPDATE")
+    at: datetime = await session.value("SELECT clock_timestamp()")
+    return at
+
+
+async def append(
+    session: Session,
+    counter: Counter,
+    author: str,
+    method: str,
+    resources: Sequence[ResourceChange],
+    files: Sequence[LoggedChange],
+) -> None:
+    """Writes down who changed what, and which files came of it; wakes the replicas at the commit."""
+    await session.run(
+        "INSERT INTO history (revision, commit_id, at, author, method) VALUES ($1, $2, $3, $4, $5)",
+        *counter,
+        author,
+        method,
+    )
+    await session.run(
+        """
+        INSERT INTO history_resources (revision, position, kind, resource_id, before, after)
+        SELECT $1, position, kind, id, before::jsonb, after::jsonb
+        FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
+            WITH ORDINALITY AS changed (kind, id, before, after, position)
+        """,
+        counter.revision,
+        [change.kind for change in resources],
+        [change.id for change in resources],
+        [_json(change.before) for change in resources],
+        [_json(change.after) for change in resources],
+    )
+    await session.run(
+        """
+        INSERT INTO change_log (revision, file_name, sha256)
+        SELECT $1, name, sha256 FROM unnest($2::text[], $3::bytea[]) AS changed (name, sha256)
+        """,
+        counter.revision,
+        [change.file_name for change in files],
+        [change.sha256 for change in files],
+    )
+    await session.run("SELECT pg_notify($1, $2)", CHANGES, str(counter.revision))
+
+
+async def changed_files(session: Session, revision: int) -> tuple[LoggedChange, ...]:
+    """The files that this revision changed, by name."""
+    rows = await session.rows(
+        "SELECT file_name, sha256 FROM change_log WHERE revision = $1 ORDER BY file_name", revision
+    )
+    return tuple(LoggedChange(row["file_name"], row["sha256"]) for row in rows)
+
+
+def _json(value: object | None) -> str | None:
+    return None if value is None else dump(resource_json(value))

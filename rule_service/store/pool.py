@@ -1,0 +1,245 @@
+"""Connections to PostgreSQL: the pool, sessions that speak the caller's errors, and waiting for a database to be there."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import structlog
+from asyncpg.pool import PoolConnectionProxy
+
+from rulecast.errors import RulecastError, Unavailable
+from rulecast.process.backoff import full_jitter
+from rulecast.reasons import Reason
+
+from rule_service.store.encode import dump
+from rule_service.store.refusals import Refused, refusal, unavailable
+
+CONNECT_TIMEOUT = 5.0  # seconds, of one attempt
+ACQUIRE_TIMEOUT = 10.0  # seconds to wait for a connection of the pool to be free
+COMMAND_TIMEOUT = 30.0  # seconds, of one statement; waiting for the commit lock counts
+CLOSE_TIMEOUT = 5.0  # seconds for running statements to end
+ABANDONED_TIMEOUT = "30s"
+"""After so long without a statement the server ends a transaction: a frozen replica must not keep the commit lock."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Row: TypeAlias = asyncpg.Record
+
+
+class Session:
+    """A connection whose refusals are RulecastErrors. For one task at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def rows(self, sql: str, *args: object) -> list[Row]:
+        try:
+            return await self._connection.fetch(sql, *args)
+        except Refused as error:
+            raise self._in_our_words(error) from error
+
+    async def row(self, sql: str, *args: object) -> Row | None:
+        """The first row, or None."""
+        try:
+            return await self._connection.fetchrow(sql, *args)
+        except Refused as error:
+            raise self._in_our_words(error) from error
+
+    async def value(self, sql: str, *args: object) -> Any:
+        """The first column of the first row, or None."""
+        try:
+            return await self._connection.fetchval(sql, *args)
+        except Refused as error:
+            raise self._in_our_words(error) from error
+
+    async def run(self, sql: str, *args: object) -> int:
+        """How many rows the statement touched."""
+        return await self._run(sql, args, deleting=False)
+
+    async def delete(self, sql: str, *args: object) -> int:
+        """As `run`, for rows that others may point at: FailedPrecondition while they do."""
+        return await self._run(sql, args, deleting=True)
+
+    async def _run(self, sql: str, args: tuple[object, ...], *, deleting: bool) -> int:
+        try:
+            status = await self._connection.execute(sql, *args)
+        except Refused as error:
+            raise self._in_our_words(error, deleting=deleting) from error
+        return _touched(status)
+
+    def _in_our_words(self, error: BaseException, *, deleting: bool = False) -> BaseException:
+        return refusal(error, deleting=deleting, closed=self._connection.is_closed()) or error
+
+
+class Database:
+    """The pool. Made by `connect`, closed by whoever made it."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A session without a transaction: each statement is by itself. Raises Unavailable."""
+        async with self._acquired() as connection:
+            yield Session(connection)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Session]:
+        """A session that can only read, and sees one state of the database throughout. Raises Unavailable."""
+        async with self._acquired() as connection, _transaction(connection, "repeatable_read", readonly=True):
+            yield Session(connection)
+
+    @asynccontextmanager
+    async def transaction(self, *, rollback: bool = False) -> AsyncIterator[Session]:
+        """A READ COMMITTED transaction: committed at the end of the block, or rolled back if asked for or on an error.
+
+        Raises Unavailable. Its message says so when it is not known whether the commit arrived.
+        """
+        # not a stricter level: waiting for the commit lock would then end in a serialisation failure
+        async with self._acquired() as connection, _transaction(connection, "read_committed", rollback=rollback):
+            yield Session(connection)
+
+    async def close(self) -> None:
+        """Ends all connections, those that are busy after 5 seconds too."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Connection]:
+        try:
+            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT)
+        except TimeoutError as error:
+            raise unavailable(TimeoutError(f"no connection was free within {ACQUIRE_TIMEOUT:g} s")) from error
+        except Refused as error:
+            raise unavailable(error) from error
+        try:
+            yield connection
+        finally:
+            await self._release(connection)
+
+    async def _release(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+        try:
+            await self._pool.release(connection)
+        except Refused as error:
+            # the pool has dropped it; the caller's own result or error stands
+            log.warning("connection lost on its way back to the pool", error=str(error) or type(error).__name__)
+
+
+@asynccontextmanager
+async def _transaction(
+    connection: Connection,
+    isolation: Literal["read_committed", "repeatable_read"],
+    *,
+    readonly: bool = False,
+    rollback: bool = False,
+) -> AsyncIterator[None]:
+    transaction = connection.transaction(isolation=isolation, readonly=readonly)
+    try:
+        await transaction.start()
+    except Refused as error:
+        raise refusal(error, closed=connection.is_closed()) or error from error
+    try:
+        yield
+    except BaseException:
+        await _roll_back(transaction)
+        raise
+    if rollback:
+        await _roll_back(transaction)
+        return
+    try:
+        await transaction.commit()
+    except Refused as error:
+        raise _commit_failed(error, closed=connection.is_closed()) from error
+
+
+async def _roll_back(transaction: asyncpg.transaction.Transaction) -> None:
+    try:
+        await transaction.rollback()
+    except Refused as error:
+        # a connection that is gone takes its transaction with it
+        log.warning("rollback did not arrive", error=str(error) or type(error).__name__)
+
+
+def _commit_failed(error: BaseException, *, closed: bool) -> BaseException:
+    told: RulecastError | None = refusal(error, closed=closed)
+    if not isinstance(told, Unavailable):
+        return told or error
+    return Unavailable.of(
+        "",
+        Reason.DATABASE_UNAVAILABLE,
+        f"the connection was lost at the commit ({error}); whether it was saved is not known: read before you try again",
+    )
+
+
+async def connect(dsn: str, *, min_size: int = 2, max_size: int = 10) -> Database:
+    """A pool of at most `max_size` connections to the primary. Raises Unavailable with what went wrong."""
+    try:
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=CONNECT_TIMEOUT,
+            command_timeout=COMMAND_TIMEOUT,
+            statement_cache_size=256,
+            max_inactive_connection_lifetime=300,
+            target_session_attrs=asyncpg.connect_utils.SessionAttribute.read_write,
+            server_settings={
+                "application_name": "rulecast",
+                "idle_in_transaction_session_timeout": ABANDONED_TIMEOUT,
+                "jit": "off",  # compiling costs more than these short statements take
+            },
+            init=_prepare,
+        )
+    except asyncpg.ClientConfigurationError:
+        raise
+    except Refused as error:
+        raise unavailable(error) from error
+    return Database(pool)
+
+
+async def wait_for_database(dsn: str, *, first: float = 0.25, cap: float = 5.0) -> None:
+    """Returns once the database takes connections; until then tries again, with a log line for each failure.
+
+    first, cap: seconds, of the growing pause between two attempts.
+    """
+    place = _place(dsn)
+    for attempt, pause in enumerate(full_jitter(random.Random(), first=first, cap=cap), start=1):
+        try:
+            connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT)
+        except asyncpg.ClientConfigurationError:
+            raise
+        except Refused as error:
+            reason = str(error) or type(error).__name__
+            log.warning("database does not answer", database=place, error=reason, attempt=attempt, next_in=round(pause, 2))
+            await asyncio.sleep(pause)
+        else:
+            await connection.close(timeout=CLOSE_TIMEOUT)
+            if attempt > 1:
+                log.info("database answers", database=place, attempt=attempt)
+            return
+
+
+async def _prepare(connection: Connection) -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=dump, decoder=json.loads)
+
+
+def _touched(status: str) -> int:
+    """The number in a command's tag, e.g. `INSERT 0 3`."""
+    _, _, count = status.rpartition(" ")
+    return int(count) if count.isdigit() else 0
+
+
+def _place(dsn: str) -> str:
+    """Host, port and database of a URL, for a log line: no user, no password."""
+    parts = urlsplit(dsn)
+    host = parts.hostname or parse_qs(parts.query).get("host", ["local socket"])[0]
+    return f"{host}:{parts.port or 5432}{parts.path}"

@@ -1,0 +1,121 @@
+"""Reading, for the store and for a transaction alike: they differ in where their session comes from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
+
+from rule_service.domain.model import AlertRule, AlertTemplate, Group, KeyWorld, Namespace, Target
+from rule_service.domain.render import RenderedRule
+from rule_service.store import deployers, files, groups, history, namespaces, rendered, rules, targets, templates, worlds
+from rule_service.store.pool import Session
+from rule_service.usecases.ports import DeployerFacts, FileFacts, LoggedChange, Page, Record, RuleFilter, StoredFile
+
+
+class PostgresReads(ABC):
+    """Implements `Reads`."""
+
+    @abstractmethod
+    def _session(self) -> AbstractAsyncContextManager[Session]:
+        """The session to read in."""
+
+    async def revision(self) -> int:
+        async with self._session() as session:
+            return await history.revision(session)
+
+    async def namespace(self, id: str) -> Record[Namespace] | None:
+        async with self._session() as session:
+            return await namespaces.get(session, id)
+
+    async def namespaces(self, after: str, limit: int) -> Page[Record[Namespace]]:
+        async with self._session() as session:
+            return await namespaces.page(session, after, limit)
+
+    async def all_namespaces(self) -> dict[str, Namespace]:
+        async with self._session() as session:
+            return await namespaces.every(session)
+
+    async def group(self, id: str) -> Record[Group] | None:
+        async with self._session() as session:
+            return await groups.get(session, id)
+
+    async def groups(self, after: str, limit: int, namespace_id: str | None = None) -> Page[Record[Group]]:
+        async with self._session() as session:
+            return await groups.page(session, after, limit, namespace_id)
+
+    async def group_with_ancestors(self, ids: Collection[str]) -> dict[str, Group]:
+        async with self._session() as session:
+            return await groups.with_ancestors(session, ids)
+
+    async def groups_by_label_value(self, values: Collection[tuple[str, str]]) -> dict[str, Group]:
+        async with self._session() as session:
+            return await groups.by_label_value(session, values)
+
+    async def target(self, id: str) -> Record[Target] | None:
+        async with self._session() as session:
+            return await targets.get(session, id)
+
+    async def targets(
+        self, after: str, limit: int, group_id: str | None = None, hostname: str | None = None
+    ) -> Page[Record[Target]]:
+        async with self._session() as session:
+            return await targets.page(session, after, limit, group_id, hostname)
+
+    async def template(self, id: str) -> Record[AlertTemplate] | None:
+        async with self._session() as session:
+            return await templates.get(session, id)
+
+    async def templates(self, after: str, limit: int, severity: str | None = None) -> Page[Record[AlertTemplate]]:
+        async with self._session() as session:
+            return await templates.page(session, after, limit, severity)
+
+    async def existing_template_ids(self, ids: Collection[str]) -> set[str]:
+        async with self._session() as session:
+            return await templates.existing(session, ids)
+
+    async def rule(self, id: str) -> Record[AlertRule] | None:
+        async with self._session() as session:
+            return await rules.get(session, id)
+
+    async def rules(self, after: str, limit: int, where: RuleFilter) -> Page[Record[AlertRule]]:
+        async with self._session() as session:
+            return await rules.page(session, after, limit, where)
+
+    async def key_worlds(self, keys: Collection[str]) -> dict[str, KeyWorld]:
+        async with self._session() as session:
+            return await worlds.of_keys(session, keys)
+
+    async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
+        async with self._session() as session:
+            return await rules.keys_for_series(session, group_ids, namespace_ids)
+
+    async def all_keys(self) -> set[str]:
+        async with self._session() as session:
+            return await rules.all_keys(session)
+
+    async def rendered(self, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
+        async with self._session() as session:
+            return await rendered.of_rules(session, rule_ids)
+
+    async def beside(self, rule_ids: Collection[str]) -> dict[str, int]:
+        async with self._session() as session:
+            return await rendered.beside(session, rule_ids)
+
+    async def files_of_keys(self, keys: Collection[str]) -> set[str]:
+        async with self._session() as session:
+            return await rendered.files_of_keys(session, keys)
+
+    async def files(self, after: str, limit: int) -> Page[FileFacts]:
+        async with self._session() as session:
+            return await files.page(session, after, limit)
+
+    async def file(self, name: str) -> StoredFile | None:
+        async with self._session() as session:
+            return await files.get(session, name)
+
+    async def deployers(self) -> tuple[DeployerFacts, ...]:
+        async with self._session() as session:
+            return await deployers.every(session)
+
+    async def changed_files(self, revision: int) -> tuple[LoggedChange, ...]:
+        async with self._session() as session:
+            return await history.changed_files(session, revision)

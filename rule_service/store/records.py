@@ -1,0 +1,36 @@
+"""What the modules of nouns share: stamps, records, pages, and what to say when a row is missing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from rulecast.errors import NotFound
+from rulecast.reasons import Reason
+
+from rule_service.store.pool import Row
+from rule_service.usecases.ports import Page, Record
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a transaction writes on every row that it changes. at: the database's clock, after the commit lock."""
+
+    revision: int
+    at: datetime
+
+
+def record_of(row: Row, value: T) -> Record[T]:
+    return Record(value, row["revision"], row["created_at"], row["updated_at"])
+
+
+def page_of(rows: Sequence[Row], limit: int, item: Callable[[Row], T], id: str = "id") -> Page[T]:
+    """A page of `limit` items from one row more, by which it is known that another page follows."""
+    shown = rows[:limit]
+    return Page(tuple(item(row) for row in shown), shown[-1][id] if len(rows) > limit else None)
+
+
+def missing(kind: str, id: str, reason: Reason) -> NotFound:
+    return NotFound.of("id", reason, f"there is no {kind} '{id}'", id=id)

@@ -1,0 +1,135 @@
+"""Rendered rules: one row for each live rule that is enabled, with its text as it stands in its file."""
+
+from collections.abc import Collection, Sequence
+
+from rule_service.domain.render import RenderedRule
+from rule_service.store.encode import dump, scope_columns, scope_of, warnings_json, warnings_of
+from rule_service.store.pool import Row, Session
+from rule_service.store.records import Stamp
+from rule_service.usecases.ports import Fragment
+
+_COLUMNS = """
+    rule_id, key, scope_level, scope_id, alert_name, source_query, expr, for_duration, keep_firing_for, interval,
+    labels, annotations, digest, text, warnings
+"""
+
+
+async def of_rules(session: Session, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
+    rows = await session.rows(
+        f"SELECT {_COLUMNS} FROM rendered_rules WHERE rule_id = ANY ($1::text[])", list(rule_ids)
+    )
+    return {row["rule_id"]: _rule(row) for row in rows}
+
+
+async def of_keys(session: Session, keys: Collection[str]) -> dict[str, RenderedRule]:
+    rows = await session.rows(f"SELECT {_COLUMNS} FROM rendered_rules WHERE key = ANY ($1::text[])", list(keys))
+    return {row["rule_id"]: _rule(row) for row in rows}
+
+
+async def beside(session: Session, rule_ids: Collection[str]) -> dict[str, int]:
+    """For each rendered rule: how many of its file's rules have its interval, itself included."""
+    rows = await session.rows(
+        """
+        WITH asked AS MATERIALIZED (
+            SELECT rule_id, file_name, interval FROM rendered_rules WHERE rule_id = ANY ($1::text[])
+        ),
+        counted AS (
+            SELECT file_name, interval, count(*) AS count FROM rendered_rules
+            WHERE file_name = ANY (ARRAY (SELECT DISTINCT file_name FROM asked))
+            GROUP BY file_name, interval
+        )
+        SELECT asked.rule_id, counted.count FROM asked
+        JOIN counted ON counted.file_name = asked.file_name AND counted.interval IS NOT DISTINCT FROM asked.interval
+        """,
+        list(rule_ids),
+    )
+    return {row["rule_id"]: row["count"] for row in rows}
+
+
+async def files_of_keys(session: Session, keys: Collection[str]) -> set[str]:
+    rows = await session.rows(
+        "SELECT DISTINCT file_name FROM rendered_rules WHERE key = ANY ($1::text[])", list(keys)
+    )
+    return {row["file_name"] for row in rows}
+
+
+async def fragments(session: Session, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
+    """The stored texts of these files, by file name; a file without any has an empty tuple."""
+    found: dict[str, list[Fragment]] = {name: [] for name in file_names}
+    rows = await session.rows(
+        "SELECT file_name, rule_id, key, interval, text FROM rendered_rules WHERE file_name = ANY ($1::text[])",
+        list(file_names),
+    )
+    for row in rows:
+        found[row["file_name"]].append(Fragment(row["rule_id"], row["key"], row["interval"], row["text"]))
+    return {name: tuple(of_file) for name, of_file in found.items()}
+
+
+async def put(session: Session, stamp: Stamp, rules: Sequence[RenderedRule]) -> None:
+    if not rules:
+        return
+    columns = zip(*(_values(rule) for rule in rules), strict=True)
+    await session.run(
+        f"""
+        INSERT INTO rendered_rules ({_COLUMNS}, file_name, revision)
+        SELECT
+            rule_id, key, scope_level, scope_id, alert_name, source_query, expr, for_duration, keep_firing_for,
+            interval, labels::jsonb, annotations::jsonb, digest, text, warnings::jsonb, file_name, $17
+        FROM unnest(
+            $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[]
+        ) AS new ({_COLUMNS}, file_name)
+        ON CONFLICT (rule_id) DO UPDATE SET
+            key = excluded.key, scope_level = excluded.scope_level, scope_id = excluded.scope_id,
+            file_name = excluded.file_name, alert_name = excluded.alert_name, source_query = excluded.source_query,
+            expr = excluded.expr, for_duration = excluded.for_duration, keep_firing_for = excluded.keep_firing_for,
+            interval = excluded.interval, labels = excluded.labels, annotations = excluded.annotations,
+            digest = excluded.digest, text = excluded.text, warnings = excluded.warnings, revision = excluded.revision
+        """,
+        *(list(column) for column in columns),
+        stamp.revision,
+    )
+
+
+async def delete(session: Session, rule_ids: Collection[str]) -> None:
+    if rule_ids:
+        await session.run("DELETE FROM rendered_rules WHERE rule_id = ANY ($1::text[])", list(rule_ids))
+
+
+def _values(rule: RenderedRule) -> tuple[str | None, ...]:
+    return (
+        rule.rule_id,
+        rule.key,
+        *scope_columns(rule.scope),
+        rule.alert_name,
+        rule.source_query,
+        rule.expr,
+        rule.for_duration,
+        rule.keep_firing_for,
+        rule.interval,
+        dump(dict(rule.labels)),
+        dump(dict(rule.annotations)),
+        rule.digest,
+        rule.text,
+        dump(warnings_json(rule.warnings)),
+        rule.file_name,
+    )
+
+
+def _rule(row: Row) -> RenderedRule:
+    return RenderedRule(
+        rule_id=row["rule_id"],
+        key=row["key"],
+        scope=scope_of(row["scope_level"], row["scope_id"]),
+        alert_name=row["alert_name"],
+        source_query=row["source_query"],
+        expr=row["expr"],
+        for_duration=row["for_duration"],
+        keep_firing_for=row["keep_firing_for"],
+        interval=row["interval"],
+        labels=row["labels"],
+        annotations=row["annotations"],
+        digest=row["digest"],
+        text=row["text"],
+        warnings=warnings_of(row["warnings"]),
+    )

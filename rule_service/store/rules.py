@@ -1,0 +1,174 @@
+"""Alert rules. A deleted one keeps its row; whatever decides about alerts reads live rules only."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from rulecast.reasons import Reason
+
+from rule_service.domain.model import AlertRule, Scope
+from rule_service.store.encode import config_json, rule_of, scope_columns, spec_json
+from rule_service.store.groups import down, up
+from rule_service.store.pool import Row, Session
+from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.usecases.ports import Page, Record, RuleFilter
+
+_COLUMNS = """
+    id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority, enabled,
+    description, revision, created_at, updated_at, deleted_at
+"""
+
+
+async def get(session: Session, id: str) -> Record[AlertRule] | None:
+    """A rule, deleted or not."""
+    row = await session.row(f"SELECT {_COLUMNS} FROM rules WHERE id = $1", id)
+    return _record(row) if row else None
+
+
+async def page(session: Session, after: str, limit: int, where: RuleFilter) -> Page[Record[AlertRule]]:
+    # only the conditions that are asked for are written, so that each list has an index
+    args: list[object] = [after, limit + 1]
+    conditions = ["id > $1"]
+    wanted: dict[str, object] = {"key": where.key, "template_id": where.template_id, "enabled": where.enabled}
+    if where.scope is not None:
+        wanted["scope_level"], wanted["scope_id"] = scope_columns(where.scope)
+    for column, value in wanted.items():
+        if value is not None:
+            args.append(value)
+            conditions.append(f"{column} = ${len(args)}")
+    if not where.show_deleted:
+        conditions.append("deleted_at IS NULL")
+    sql = f"SELECT {_COLUMNS} FROM rules WHERE {' AND '.join(conditions)} ORDER BY id LIMIT $2"
+    return page_of(await session.rows(sql, *args), limit, _record)
+
+
+async def live_at(session: Session, scope: Scope, limit: int) -> tuple[AlertRule, ...]:
+    rows = await session.rows(
+        f"""
+        SELECT {_COLUMNS} FROM rules
+        WHERE scope_level = $1 AND scope_id = $2 AND deleted_at IS NULL ORDER BY id LIMIT $3
+        """,
+        *scope_columns(scope),
+        limit,
+    )
+    return tuple(rule_of(row) for row in rows)
+
+
+async def keys_for_series(session: Session, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
+    rows = await session.rows(
+        """
+        SELECT key FROM rules WHERE scope_level = 'global' AND scope_id = '' AND deleted_at IS NULL
+        UNION
+        SELECT key FROM rules WHERE live_namespace_id = ANY ($1::text[])
+        UNION
+        SELECT key FROM rules WHERE live_group_id = ANY ($2::text[])
+        """,
+        list(namespace_ids),
+        list(group_ids),
+    )
+    return {row["key"] for row in rows}
+
+
+async def keys_around_groups(session: Session, group_ids: Collection[str]) -> set[str]:
+    rows = await session.rows(
+        f"""
+        WITH RECURSIVE {up('$1::text[]')}, {down('$1::text[]')}
+        SELECT DISTINCT key FROM rules
+        WHERE live_group_id = ANY (ARRAY (SELECT id FROM up UNION SELECT id FROM down))
+        """,
+        list(group_ids),
+    )
+    return {row["key"] for row in rows}
+
+
+async def keys_of_namespace(session: Session, namespace_id: str) -> set[str]:
+    rows = await session.rows(
+        """
+        SELECT key FROM rules WHERE live_namespace_id = $1
+        UNION
+        SELECT key FROM rules WHERE live_group_id = ANY (ARRAY (SELECT id FROM groups WHERE namespace_id = $1))
+        """,
+        namespace_id,
+    )
+    return {row["key"] for row in rows}
+
+
+async def all_keys(session: Session) -> set[str]:
+    """Every key that has a live rule or a rendered one."""
+    rows = await session.rows(
+        "SELECT key FROM rules WHERE deleted_at IS NULL UNION SELECT key FROM rendered_rules"
+    )
+    return {row["key"] for row in rows}
+
+
+async def insert(session: Session, stamp: Stamp, rule: AlertRule) -> Record[AlertRule]:
+    row = await session.row(
+        f"""
+        INSERT INTO rules (
+            id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority,
+            enabled, description, revision, created_at, updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
+        RETURNING {_COLUMNS}
+        """,
+        *_values(rule),
+        stamp.revision,
+        stamp.at,
+    )
+    return _written(row, rule.id)
+
+
+async def update(session: Session, stamp: Stamp, rule: AlertRule) -> Record[AlertRule]:
+    """Changes a live rule."""
+    row = await session.row(
+        f"""
+        UPDATE rules
+        SET key = $2, scope_level = $3, scope_id = $4, spec = $5, config = $6, template_id = $7, template_version = $8,
+            merge_strategy = $9, priority = $10, enabled = $11, description = $12, revision = $13, updated_at = $14
+        WHERE id = $1 AND deleted_at IS NULL
+        RETURNING {_COLUMNS}
+        """,
+        *_values(rule),
+        stamp.revision,
+        stamp.at,
+    )
+    return _written(row, rule.id)
+
+
+async def delete(session: Session, stamp: Stamp, id: str) -> Record[AlertRule]:
+    """Marks a live rule as deleted."""
+    row = await session.row(
+        f"""
+        UPDATE rules SET deleted_at = $3, updated_at = $3, revision = $2 WHERE id = $1 AND deleted_at IS NULL
+        RETURNING {_COLUMNS}
+        """,
+        id,
+        stamp.revision,
+        stamp.at,
+    )
+    return _written(row, id)
+
+
+def _values(rule: AlertRule) -> tuple[object, ...]:
+    return (
+        rule.id,
+        rule.key,
+        *scope_columns(rule.scope),
+        spec_json(rule.spec),
+        config_json(rule.config),
+        rule.template_id,
+        rule.template_version,
+        rule.merge_strategy.value,
+        rule.priority,
+        rule.enabled,
+        rule.description,
+    )
+
+
+def _record(row: Row) -> Record[AlertRule]:
+    return replace(record_of(row, rule_of(row)), deleted_at=row["deleted_at"])
+
+
+def _written(row: Row | None, id: str) -> Record[AlertRule]:
+    if row is None:
+        raise missing("rule", id, Reason.RULE_NOT_FOUND)
+    return _record(row)

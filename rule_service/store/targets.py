@@ -1,0 +1,143 @@
+"""Targets and which groups they are in. The groups of a target come back in the order of their ids."""
+
+from rulecast.errors import NotFound
+from rulecast.reasons import Reason
+
+from rule_service.domain.model import Target
+from rule_service.store.encode import exporters_json, exporters_of
+from rule_service.store.pool import Row, Session
+from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.usecases.ports import Page, Record
+
+_COLUMNS = """
+    targets.id, hostname, address, labels, exporters, revision, created_at, updated_at,
+    ARRAY (SELECT group_id FROM target_groups WHERE target_id = targets.id ORDER BY group_id) AS group_ids
+"""
+_IN_GROUP = "JOIN target_groups ON target_groups.target_id = targets.id"
+
+
+async def get(session: Session, id: str) -> Record[Target] | None:
+    row = await session.row(f"SELECT {_COLUMNS} FROM targets WHERE id = $1", id)
+    return _record(row) if row else None
+
+
+async def page(
+    session: Session, after: str, limit: int, group_id: str | None, hostname: str | None
+) -> Page[Record[Target]]:
+    """group_id: the targets that are in this very group; hostname: those of this name; None: any."""
+    args: list[object] = [after, limit + 1]
+    source, conditions = "targets", ["targets.id > $1"]
+    if group_id is not None:
+        args.append(group_id)
+        source = f"targets {_IN_GROUP}"
+        # over the group's index, in the order of the page
+        conditions = ["target_groups.target_id > $1", f"target_groups.group_id = ${len(args)}"]
+    if hostname is not None:
+        args.append(hostname)
+        conditions.append(f"hostname = ${len(args)}")
+    order = "target_groups.target_id" if group_id is not None else "targets.id"
+    sql = f"SELECT {_COLUMNS} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT $2"
+    return page_of(await session.rows(sql, *args), limit, _record)
+
+
+async def in_group(session: Session, group_id: str, limit: int) -> tuple[Target, ...]:
+    rows = await session.rows(
+        f"""
+        SELECT {_COLUMNS} FROM targets {_IN_GROUP}
+        WHERE target_groups.group_id = $1 ORDER BY target_groups.target_id LIMIT $2
+        """,
+        group_id,
+        limit,
+    )
+    return tuple(_target(row) for row in rows)
+
+
+async def insert(session: Session, stamp: Stamp, target: Target) -> Record[Target]:
+    await session.run(
+        """
+        INSERT INTO targets (id, hostname, address, labels, exporters, revision, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+        """,
+        *_values(target),
+        stamp.revision,
+        stamp.at,
+    )
+    await _join_groups(session, target)
+    return await _written(session, target.id)
+
+
+async def update(session: Session, stamp: Stamp, target: Target) -> Record[Target]:
+    await session.run(
+        """
+        UPDATE targets
+        SET hostname = $2, address = $3, labels = $4, exporters = $5, revision = $6, updated_at = $7
+        WHERE id = $1
+        """,
+        *_values(target),
+        stamp.revision,
+        stamp.at,
+    )
+    await session.run("DELETE FROM target_groups WHERE target_id = $1", target.id)
+    await _join_groups(session, target)
+    return await _written(session, target.id)
+
+
+async def delete(session: Session, id: str) -> None:
+    if not await session.delete("DELETE FROM targets WHERE id = $1", id):
+        raise missing("target", id, Reason.TARGET_NOT_FOUND)
+
+
+async def leave_group(session: Session, stamp: Stamp, group_id: str) -> None:
+    """Takes every target out of a group."""
+    await session.run(
+        """
+        WITH gone AS (DELETE FROM target_groups WHERE group_id = $1 RETURNING target_id)
+        UPDATE targets SET revision = $2, updated_at = $3 WHERE id IN (SELECT target_id FROM gone)
+        """,
+        group_id,
+        stamp.revision,
+        stamp.at,
+    )
+
+
+async def _join_groups(session: Session, target: Target) -> None:
+    joined = await session.run(
+        """
+        INSERT INTO target_groups (target_id, namespace_id, group_id)
+        SELECT $1, namespace_id, id FROM groups WHERE id = ANY ($2::text[])
+        """,
+        target.id,
+        list(target.group_ids),
+    )
+    if joined < len(target.group_ids):
+        raise NotFound.of(
+            "target.group_ids",
+            Reason.GROUP_NOT_FOUND,
+            f"one of the groups is not there, or is named twice: {', '.join(target.group_ids)}",
+        )
+
+
+def _values(target: Target) -> tuple[object, ...]:
+    return target.id, target.hostname, target.address, dict(target.labels), exporters_json(target.exporters)
+
+
+def _target(row: Row) -> Target:
+    return Target(
+        id=row["id"],
+        hostname=row["hostname"],
+        address=row["address"],
+        labels=row["labels"],
+        exporters=exporters_of(row["exporters"]),
+        group_ids=tuple(row["group_ids"]),
+    )
+
+
+def _record(row: Row) -> Record[Target]:
+    return record_of(row, _target(row))
+
+
+async def _written(session: Session, id: str) -> Record[Target]:
+    record = await get(session, id)
+    if record is None:
+        raise missing("target", id, Reason.TARGET_NOT_FOUND)
+    return record

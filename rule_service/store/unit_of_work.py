@@ -1,0 +1,166 @@
+"""The store and its transactions. A transaction takes the revision, which is the commit lock, and then writes.
+
+Whatever writes holds the lock first, dry runs too. So transactions never wait for each other in a circle, and what
+one of them reads after taking the lock stays true until it commits.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from rule_service.domain.layout import RuleFile
+from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Scope, Target
+from rule_service.domain.render import RenderedRule
+from rule_service.store import files, groups, history, namespaces, rendered, rules, targets, templates
+from rule_service.store.history import Counter
+from rule_service.store.pool import Database, Session
+from rule_service.store.reads import PostgresReads
+from rule_service.store.records import Stamp
+from rule_service.usecases.ports import FileFacts, Fragment, LoggedChange, Record, ResourceChange
+
+DRY = 0
+"""The revision of a dry run."""
+
+
+class PostgresStore(PostgresReads):
+    """Implements `Store`: each read takes a connection of the pool by itself."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _session(self) -> AbstractAsyncContextManager[Session]:
+        return self._database.session()
+
+    @asynccontextmanager
+    async def transaction(self, *, rollback: bool = False) -> AsyncIterator["PostgresTransaction"]:
+        async with self._database.transaction(rollback=rollback) as session:
+            if rollback:
+                yield PostgresTransaction(session, Stamp(DRY, await history.lock_revision(session)))
+            else:
+                yield PostgresTransaction(session)
+
+
+class PostgresTransaction(PostgresReads):
+    """Implements `Transaction`.
+
+    stamp: for a dry run, which holds the lock already. Else none until `take_revision`; a write before that is a
+    mistake in the code and raises RuntimeError.
+    """
+
+    def __init__(self, session: Session, stamp: Stamp | None = None) -> None:
+        self._open = session
+        self._stamped = stamp
+        self._counter: Counter | None = None
+
+    def _session(self) -> AbstractAsyncContextManager[Session]:
+        return nullcontext(self._open)
+
+    @property
+    def _stamp(self) -> Stamp:
+        if self._stamped is None:
+            raise RuntimeError("take_revision must come before the first write")
+        return self._stamped
+
+    def _writing(self) -> Session:
+        """The session for a write that leaves no stamp."""
+        return self._session_with(self._stamp)
+
+    async def take_revision(self) -> int:
+        if self._stamped is None:
+            self._counter = await history.raise_revision(self._open)
+            self._stamped = Stamp(self._counter.revision, self._counter.at)
+        return self._stamped.revision
+
+    async def log(
+        self, author: str, method: str, resources: Sequence[ResourceChange], files: Sequence[LoggedChange]
+    ) -> None:
+        if self._stamp.revision == DRY:
+            return
+        assert self._counter is not None, "a stamp that is not dry comes from the counter"
+        await history.append(self._open, self._counter, author, method, resources, files)
+
+    async def insert_namespace(self, namespace: Namespace) -> Record[Namespace]:
+        return await namespaces.insert(self._open, self._stamp, namespace)
+
+    async def update_namespace(self, namespace: Namespace) -> Record[Namespace]:
+        return await namespaces.update(self._open, self._stamp, namespace)
+
+    async def delete_namespace(self, id: str) -> None:
+        await namespaces.delete(self._writing(), id)
+
+    async def insert_group(self, group: Group) -> Record[Group]:
+        return await groups.insert(self._open, self._stamp, group)
+
+    async def update_group(self, group: Group) -> Record[Group]:
+        return await groups.update(self._open, self._stamp, group)
+
+    async def delete_group(self, id: str) -> None:
+        await groups.delete(self._writing(), id)
+
+    async def insert_target(self, target: Target) -> Record[Target]:
+        return await targets.insert(self._open, self._stamp, target)
+
+    async def update_target(self, target: Target) -> Record[Target]:
+        return await targets.update(self._open, self._stamp, target)
+
+    async def delete_target(self, id: str) -> None:
+        await targets.delete(self._writing(), id)
+
+    async def insert_template(self, template: AlertTemplate) -> Record[AlertTemplate]:
+        return await templates.insert(self._open, self._stamp, template)
+
+    async def update_template(self, template: AlertTemplate) -> Record[AlertTemplate]:
+        return await templates.update(self._open, self._stamp, template)
+
+    async def delete_template(self, id: str) -> None:
+        await templates.delete(self._writing(), id)
+
+    async def insert_rule(self, rule: AlertRule) -> Record[AlertRule]:
+        return await rules.insert(self._open, self._stamp, rule)
+
+    async def update_rule(self, rule: AlertRule) -> Record[AlertRule]:
+        return await rules.update(self._open, self._stamp, rule)
+
+    async def delete_rule(self, id: str) -> Record[AlertRule]:
+        return await rules.delete(self._open, self._stamp, id)
+
+    async def child_groups(self, id: str) -> tuple[Group, ...]:
+        return await groups.children(self._open, id)
+
+    async def groups_of_namespace(self, id: str, limit: int) -> tuple[Group, ...]:
+        return await groups.of_namespace(self._open, id, limit)
+
+    async def live_rules_at(self, scope: Scope, limit: int) -> tuple[AlertRule, ...]:
+        return await rules.live_at(self._open, scope, limit)
+
+    async def targets_in_group(self, id: str, limit: int) -> tuple[Target, ...]:
+        return await targets.in_group(self._open, id, limit)
+
+    async def remove_group_from_targets(self, id: str) -> None:
+        await targets.leave_group(self._open, self._stamp, id)
+
+    async def keys_around_groups(self, group_ids: Collection[str]) -> set[str]:
+        return await rules.keys_around_groups(self._open, group_ids)
+
+    async def keys_of_namespace(self, namespace_id: str) -> set[str]:
+        return await rules.keys_of_namespace(self._open, namespace_id)
+
+    async def rendered_of_keys(self, keys: Collection[str]) -> dict[str, RenderedRule]:
+        return await rendered.of_keys(self._open, keys)
+
+    async def put_rendered(self, rules: Sequence[RenderedRule]) -> None:
+        await rendered.put(self._open, self._stamp, rules)
+
+    async def delete_rendered(self, rule_ids: Collection[str]) -> None:
+        await rendered.delete(self._writing(), rule_ids)
+
+    async def fragments(self, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
+        return await rendered.fragments(self._open, file_names)
+
+    async def file_facts(self, names: Collection[str]) -> dict[str, FileFacts]:
+        return await files.facts(self._open, names)
+
+    async def put_files(self, files_of_scopes: Sequence[tuple[Scope, RuleFile]]) -> None:
+        await files.put(self._open, self._stamp, files_of_scopes)
+
+    async def delete_files(self, names: Collection[str]) -> None:
+        await files.delete(self._writing(), names)

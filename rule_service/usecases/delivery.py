@@ -1,0 +1,147 @@
+"""Manual control of delivery: render anew, look at files, wait for rollouts, command deployers."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from rule_service.domain.layout import parse_file_name
+from rule_service.domain.model import GroupScope
+from rule_service.domain.wording import shown
+from rule_service.usecases.change import Change, WriteOptions
+from rule_service.usecases.expect import the_group
+from rule_service.usecases.ports import Commands, Store, StoredFile, Transaction
+from rule_service.usecases.publish import Edited, Publisher
+from rule_service.usecases.rollout import Rollout, read_rollout
+from rule_service.usecases.waiting import RolloutWaiter
+from rulecast.errors import FailedPrecondition, InvalidInput, NotFound
+from rulecast.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Regenerated:
+    """groups: how many of the files are a group's. files: how many files were rendered. seconds: how long it took.
+
+    errors: what does not render any more; the files of these rules stay as they were.
+    """
+
+    groups: int
+    files: int
+    errors: tuple[str, ...]
+    seconds: float
+    change: Change
+
+
+class Delivery:
+    """clock: seconds, monotonic."""
+
+    def __init__(
+        self,
+        store: Store,
+        publisher: Publisher,
+        waiter: RolloutWaiter,
+        commands: Commands,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._waiter = waiter
+        self._commands = commands
+        self._clock = clock
+
+    async def regenerate_all(self, options: WriteOptions) -> Regenerated:
+        """Renders every alert anew, and has the deployers compare all they have."""
+        return await self._regenerate(await self._store.all_keys(), options)
+
+    async def regenerate_group(self, group_id: str, options: WriteOptions) -> Regenerated:
+        """The same for the alerts that have a rule at the group, above or below it. Raises NotFound."""
+        async with self._store.transaction(rollback=True) as transaction:
+            await the_group(transaction, group_id, "group_id")
+            keys = await transaction.keys_around_groups([group_id])
+        return await self._regenerate(keys, options)
+
+    async def _regenerate(self, keys: Collection[str], options: WriteOptions) -> Regenerated:
+        started = self._clock()
+        changes: list[Change] = []
+        errors: list[str] = []
+        pending = [sorted(keys)] if keys else []
+        while pending:
+            batch = pending.pop()
+            try:
+                changes.append(await self._render_anew(batch, options))
+            except InvalidInput as refused:
+                # one that no longer renders must not keep the others from it: find it, go on without it
+                if len(batch) == 1:
+                    errors.append(f"{batch[0]}: {refused}")
+                else:
+                    middle = len(batch) // 2
+                    pending += [batch[middle:], batch[:middle]]
+        files = await self._store.files_of_keys(keys)
+        if not options.validate_only:
+            await self._commands.resync(None)
+        groups = sum(isinstance(parse_file_name(name), GroupScope) for name in files)
+        return Regenerated(groups, len(files), tuple(errors), self._clock() - started, _together(changes))
+
+    async def _render_anew(self, keys: Sequence[str], options: WriteOptions) -> Change:
+        async def edit(transaction: Transaction) -> Edited[None]:
+            return Edited(None, keys=frozenset(keys))
+
+        return (await self._publisher.publish(edit, options)).change
+
+    async def file(self, name: str) -> StoredFile:
+        """A rendered file. Raises NotFound."""
+        file = await self._store.file(name)
+        if file is None:
+            raise NotFound.of(
+                "file_name",
+                Reason.FILE_NOT_FOUND,
+                f"there is no rule file {shown(name)}: a scope has one while it has an enabled rule; ListRuleFiles "
+                "names them all",
+            )
+        return file
+
+    async def reload(self, deployer_id: str) -> tuple[str, ...]:
+        """Has the connected deployers, or one, reload Prometheus. Raises NotFound, FailedPrecondition."""
+        deployers = {deployer.id: deployer for deployer in await self._store.deployers()}
+        if deployer_id and deployer_id not in deployers:
+            raise NotFound.of(
+                "deployer_id", Reason.DEPLOYER_NOT_FOUND, f"there is no deployer {shown(deployer_id)}", id=deployer_id
+            )
+        if deployer_id and not deployers[deployer_id].connected:
+            raise FailedPrecondition.of(
+                "deployer_id", Reason.DEPLOYER_NOT_CONNECTED, f"deployer {shown(deployer_id)} has no stream now"
+            )
+        return await self._commands.reload(deployer_id or None)
+
+    async def rollout(self, revision: int) -> Rollout:
+        """How far a revision has come. Raises NotFound for one that was never made."""
+        await self._check_revision(revision)
+        return await read_rollout(self._store, revision)
+
+    async def wait(self, revision: int, timeout: float) -> Rollout:
+        """The rollout once no deployer is pending, or as it is after `timeout` seconds. Raises NotFound."""
+        await self._check_revision(revision)
+        return await self._waiter.wait_at_most(revision, timeout)
+
+    async def watch(self, revision: int) -> AsyncIterator[Rollout]:
+        """The rollout now and whenever it changes, until no deployer is pending. Raises NotFound."""
+        await self._check_revision(revision)
+        async for rollout in self._waiter.follow(revision):
+            yield rollout
+
+    async def _check_revision(self, revision: int) -> None:
+        newest = await self._store.revision()
+        if not 1 <= revision <= newest:
+            raise NotFound.of(
+                "revision",
+                Reason.REVISION_NOT_FOUND,
+                f"there is no revision {revision}: the newest is {newest}",
+                newest_revision=str(newest),
+            )
+
+
+def _together(changes: Sequence[Change]) -> Change:
+    return Change(
+        max((change.revision for change in changes), default=0),
+        tuple(file for change in changes for file in change.files),
+        tuple(warning for change in changes for warning in change.warnings),
+    )

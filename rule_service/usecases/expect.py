@@ -1,0 +1,64 @@
+"""The steps that every edit shares: find it, or say what is missing; see that nobody was faster."""
+
+from typing import TypeVar
+
+from rule_service.domain.model import AlertRule, AlertTemplate, Group, GroupScope, Namespace, NamespaceScope, Scope
+from rule_service.domain.wording import shown
+from rule_service.usecases.ports import Reads, Record
+from rulecast.errors import Conflict, NotFound
+from rulecast.reasons import Reason
+
+T = TypeVar("T")
+
+_MISSING = {
+    "namespace": Reason.NAMESPACE_NOT_FOUND,
+    "group": Reason.GROUP_NOT_FOUND,
+    "target": Reason.TARGET_NOT_FOUND,
+    "template": Reason.TEMPLATE_NOT_FOUND,
+    "rule": Reason.RULE_NOT_FOUND,
+}
+
+
+def found(record: T | None, kind: str, id: str, field: str) -> T:
+    """The record, or NotFound naming what is not there."""
+    if record is None:
+        raise NotFound.of(field, _MISSING[kind], f"there is no {kind} {shown(id)}", id=id)
+    return record
+
+
+def check_etag(record: Record[T], etag: str, field: str) -> None:
+    """Raises Conflict when the caller has seen another state than the current one. Without an etag: nothing."""
+    if etag and etag != record.etag:
+        raise Conflict.of(
+            field,
+            Reason.ETAG_MISMATCH,
+            f"it has changed since: the current etag is {record.etag}, not {shown(etag)}; read it again",
+            current_etag=record.etag,
+        )
+
+
+async def the_namespace(reads: Reads, id: str, field: str) -> Record[Namespace]:
+    return found(await reads.namespace(id), "namespace", id, field)
+
+
+async def the_group(reads: Reads, id: str, field: str) -> Record[Group]:
+    return found(await reads.group(id), "group", id, field)
+
+
+async def the_template(reads: Reads, id: str, field: str) -> Record[AlertTemplate]:
+    return found(await reads.template(id), "template", id, field)
+
+
+async def the_live_rule(reads: Reads, id: str, field: str) -> Record[AlertRule]:
+    record = found(await reads.rule(id), "rule", id, field)
+    if record.deleted_at is not None:
+        raise NotFound.of(field, Reason.RULE_NOT_FOUND, f"rule {shown(id)} was deleted", id=id)
+    return record
+
+
+async def the_scope(reads: Reads, scope: Scope, field: str) -> None:
+    """Raises NotFound where the scope's namespace or group is not there."""
+    if isinstance(scope, NamespaceScope):
+        await the_namespace(reads, scope.namespace_id, f"{field}.namespace_id")
+    elif isinstance(scope, GroupScope):
+        await the_group(reads, scope.group_id, f"{field}.group_id")

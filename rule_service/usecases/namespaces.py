@@ -1,0 +1,72 @@
+"""Edits of namespaces."""
+
+from collections.abc import Callable
+
+from rule_service.domain.check import check_namespace
+from rule_service.domain.model import Namespace, NamespaceScope
+from rule_service.usecases.change import Change, WriteOptions, Written
+from rule_service.usecases.expect import check_etag, the_namespace
+from rule_service.usecases.ports import Record, ResourceChange, Transaction
+from rule_service.usecases.publish import Edited, Publisher
+from rulecast.errors import FailedPrecondition
+from rulecast.reasons import Reason
+
+DEFAULT_NAMESPACE = "default"
+SHOWN_AT_MOST = 5
+
+
+class NamespaceEdits:
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def create(self, namespace: Namespace, options: WriteOptions) -> Written[Record[Namespace]]:
+        """Raises InvalidInput, and AlreadyExists for the id or the label."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[Namespace]]:
+            check_namespace(namespace, (await transaction.all_namespaces()).values())
+            record = await transaction.insert_namespace(namespace)
+            return Edited(record, (ResourceChange("namespace", namespace.id, None, namespace),))
+
+        return await self._publisher.publish(edit, options)
+
+    async def update(
+        self, id: str, etag: str, change: Callable[[Record[Namespace]], Namespace], options: WriteOptions
+    ) -> Written[Record[Namespace]]:
+        """`change` makes the new value of the current one. Raises NotFound, Conflict, InvalidInput, AlreadyExists."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[Namespace]]:
+            current = await the_namespace(transaction, id, "namespace.id")
+            check_etag(current, etag, "namespace.etag")
+            namespace = change(current)
+            if namespace == current.value:
+                return Edited(current)
+            check_namespace(namespace, (await transaction.all_namespaces()).values())
+            record = await transaction.update_namespace(namespace)
+            keys = await transaction.keys_of_namespace(id)
+            return Edited(record, (ResourceChange("namespace", id, current.value, namespace),), frozenset(keys))
+
+        return await self._publisher.publish(edit, options)
+
+    async def delete(self, id: str, etag: str, options: WriteOptions) -> Change:
+        """Raises NotFound, Conflict, and FailedPrecondition while something is in it, and for `default`."""
+
+        async def edit(transaction: Transaction) -> Edited[None]:
+            current = await the_namespace(transaction, id, "id")
+            check_etag(current, etag, "etag")
+            await _refuse_if_needed(transaction, id)
+            await transaction.delete_namespace(id)
+            return Edited(None, (ResourceChange("namespace", id, current.value, None),))
+
+        return (await self._publisher.publish(edit, options)).change
+
+
+async def _refuse_if_needed(transaction: Transaction, id: str) -> None:
+    if id == DEFAULT_NAMESPACE:
+        raise FailedPrecondition.of("id", Reason.NAMESPACE_PROTECTED, "the namespace 'default' can not be deleted")
+    groups = await transaction.groups_of_namespace(id, SHOWN_AT_MOST)
+    rules = await transaction.live_rules_at(NamespaceScope(id), SHOWN_AT_MOST)
+    if groups or rules:
+        names = ", ".join([f"group {group.id}" for group in groups] + [f"rule {rule.id}" for rule in rules])
+        raise FailedPrecondition.of(
+            "id", Reason.NAMESPACE_NOT_EMPTY, f"the namespace is in use ({names}): delete these first"
+        )

@@ -1,0 +1,356 @@
+"""What the use cases need from outside, as Protocols, and the values that cross the border.
+
+Implemented by `rule_service.store` (PostgreSQL), `rule_service.promtool` (the checker) and `rule_service.stream`.
+"""
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from rule_service.domain.layout import RuleFile
+from rule_service.domain.model import (
+    AlertRule,
+    AlertTemplate,
+    Group,
+    KeyWorld,
+    Namespace,
+    Scope,
+    Target,
+)
+from rule_service.domain.render import RenderedRule
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Generic[T_co]):
+    """A stored value. `revision` is that of its last change; times are the database's."""
+
+    value: T_co
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the value."""
+        return f"r{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T_co]):
+    """One page of a list. `next_after` is the id to go on after; None on the last page."""
+
+    items: tuple[T_co, ...]
+    next_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFilter:
+    """Which rules to list; None means any. `scope` is that very scope, not what it covers."""
+
+    scope: Scope | None = None
+    key: str | None = None
+    template_id: str | None = None
+    enabled: bool | None = None
+    show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of a rendered file without its bytes. `sha256` is 32 raw bytes; `size` in bytes."""
+
+    name: str
+    scope: Scope
+    sha256: bytes
+    revision: int
+    rule_count: int
+    size: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    facts: FileFacts
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """The rendered text of one rule, from which files are assembled. The fields `assemble_file` needs."""
+
+    rule_id: str
+    key: str
+    interval: str | None
+    text: str
+
+
+class FateState(StrEnum):
+    """How far a version of a file, or a revision, has come at a deployer. Same names as `Rollout.State`."""
+
+    PENDING = "PENDING"
+    ACTIVE = "ACTIVE"
+    REJECTED = "REJECTED"
+    ROLLED_BACK = "ROLLED_BACK"
+    DEFERRED = "DEFERRED"
+    UNREACHABLE = "UNREACHABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class FileFate:
+    """The fate of one version of one file at one deployer. `sha256` is empty for a deletion."""
+
+    file_name: str
+    sha256: bytes
+    state: FateState
+    reason: str = ""
+    message: str = ""
+    group: str = ""
+    rule: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeployerFacts:
+    """What is known of a deployer. `connected`: its lease runs, by the database's clock.
+
+    revision: the highest it has acknowledged. fates: the files that are not ACTIVE.
+    serves: the namespaces and groups whose files it takes; empty means all.
+    """
+
+    id: str
+    connected: bool
+    epoch: int
+    revision: int
+    manifest_hash: bytes
+    fates: tuple[FileFate, ...]
+    software_version: str
+    prometheus_version: str
+    prometheus_url: str
+    prometheus_up: bool
+    drifted_files: tuple[str, ...]
+    serves: tuple[Scope, ...]
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedChange:
+    """One file changed by a revision. `sha256` is None for a deletion."""
+
+    file_name: str
+    sha256: bytes | None
+
+
+class Reads(Protocol):
+    """Reading, in or out of a transaction. Each method is one query."""
+
+    async def revision(self) -> int:
+        """The newest revision."""
+        ...
+
+    async def namespace(self, id: str) -> Record[Namespace] | None: ...
+    async def namespaces(self, after: str, limit: int) -> Page[Record[Namespace]]: ...
+    async def group(self, id: str) -> Record[Group] | None: ...
+    async def groups(self, after: str, limit: int, namespace_id: str | None = None) -> Page[Record[Group]]: ...
+    async def target(self, id: str) -> Record[Target] | None: ...
+    async def targets(
+        self, after: str, limit: int, group_id: str | None = None, hostname: str | None = None
+    ) -> Page[Record[Target]]: ...
+    async def template(self, id: str) -> Record[AlertTemplate] | None: ...
+    async def templates(self, after: str, limit: int, severity: str | None = None) -> Page[Record[AlertTemplate]]: ...
+    async def existing_template_ids(self, ids: Collection[str]) -> set[str]: ...
+
+    async def rule(self, id: str) -> Record[AlertRule] | None:
+        """A rule, deleted ones too."""
+        ...
+
+    async def rules(self, after: str, limit: int, where: RuleFilter) -> Page[Record[AlertRule]]: ...
+
+    async def rendered(self, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
+        """What is stored as rendered, by rule id; rules that are off have none."""
+        ...
+
+    async def beside(self, rule_ids: Collection[str]) -> dict[str, int]:
+        """For each rendered rule: how many of its file's rules have its interval, itself included."""
+        ...
+
+    async def all_namespaces(self) -> dict[str, Namespace]:
+        """Every namespace, by id: they are few."""
+        ...
+
+    async def group_with_ancestors(self, ids: Collection[str]) -> dict[str, Group]: ...
+
+    async def groups_by_label_value(self, values: Collection[tuple[str, str]]) -> dict[str, Group]:
+        """The groups with these (namespace id, label value), by id."""
+        ...
+
+    async def key_worlds(self, keys: Collection[str]) -> dict[str, KeyWorld]:
+        """The worlds of these keys, complete as KeyWorld demands; that of a key without live rules has no rules."""
+        ...
+
+    async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
+        """Keys that have a live rule at the global scope, at one of the namespaces, or at one of the groups."""
+        ...
+
+    async def all_keys(self) -> set[str]:
+        """Every key that has a live rule or a rendered one."""
+        ...
+
+    async def files_of_keys(self, keys: Collection[str]) -> set[str]:
+        """The names of the files with a rendered rule of these keys."""
+        ...
+
+    async def files(self, after: str, limit: int) -> Page[FileFacts]: ...
+    async def file(self, name: str) -> StoredFile | None: ...
+    async def deployers(self) -> tuple[DeployerFacts, ...]: ...
+
+    async def changed_files(self, revision: int) -> tuple[LoggedChange, ...]:
+        """The files that this revision changed."""
+        ...
+
+
+class Transaction(Reads, Protocol):
+    """An open transaction. What is written is seen by its own reads; all of it or nothing is committed.
+
+    Uniqueness is the database's word: a put that collides raises AlreadyExists with ID_TAKEN, KEY_TAKEN, LABEL_TAKEN or
+    LABEL_VALUE_TAKEN. The put methods insert or update, and stamp the row with the transaction's revision.
+    """
+
+    async def take_revision(self) -> int:
+        """Raises the revision counter and holds its row until commit: this is the commit lock."""
+        ...
+
+    async def insert_namespace(self, namespace: Namespace) -> Record[Namespace]: ...
+    async def update_namespace(self, namespace: Namespace) -> Record[Namespace]: ...
+    async def delete_namespace(self, id: str) -> None: ...
+    async def insert_group(self, group: Group) -> Record[Group]: ...
+    async def update_group(self, group: Group) -> Record[Group]: ...
+    async def delete_group(self, id: str) -> None: ...
+    async def insert_target(self, target: Target) -> Record[Target]: ...
+    async def update_target(self, target: Target) -> Record[Target]: ...
+    async def delete_target(self, id: str) -> None: ...
+    async def insert_template(self, template: AlertTemplate) -> Record[AlertTemplate]: ...
+    async def update_template(self, template: AlertTemplate) -> Record[AlertTemplate]: ...
+    async def delete_template(self, id: str) -> None: ...
+    async def insert_rule(self, rule: AlertRule) -> Record[AlertRule]: ...
+    async def update_rule(self, rule: AlertRule) -> Record[AlertRule]: ...
+
+    async def delete_rule(self, id: str) -> Record[AlertRule]:
+        """Softly: the row stays, with its time of deletion."""
+        ...
+
+    async def child_groups(self, id: str) -> tuple[Group, ...]: ...
+    async def groups_of_namespace(self, id: str, limit: int) -> tuple[Group, ...]: ...
+    async def live_rules_at(self, scope: Scope, limit: int) -> tuple[AlertRule, ...]: ...
+    async def targets_in_group(self, id: str, limit: int) -> tuple[Target, ...]: ...
+    async def remove_group_from_targets(self, id: str) -> None: ...
+
+    async def keys_around_groups(self, group_ids: Collection[str]) -> set[str]:
+        """Keys that have a live rule at one of the groups, an ancestor or a descendant of one."""
+        ...
+
+    async def keys_of_namespace(self, namespace_id: str) -> set[str]:
+        """Keys that have a live rule at the namespace or at a group of it."""
+        ...
+
+    async def rendered_of_keys(self, keys: Collection[str]) -> dict[str, RenderedRule]:
+        """What is stored as rendered for these keys, by rule id."""
+        ...
+
+    async def put_rendered(self, rules: Sequence[RenderedRule]) -> None: ...
+    async def delete_rendered(self, rule_ids: Collection[str]) -> None: ...
+
+    async def fragments(self, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
+        """The stored fragments of these files, by file name; a file without fragments has an empty tuple."""
+        ...
+
+    async def file_facts(self, names: Collection[str]) -> dict[str, FileFacts]: ...
+    async def put_files(self, files: Sequence[tuple[Scope, RuleFile]]) -> None: ...
+    async def delete_files(self, names: Collection[str]) -> None: ...
+
+    async def log(
+        self,
+        author: str,
+        method: str,
+        resources: Sequence["ResourceChange"],
+        files: Sequence[LoggedChange],
+    ) -> None:
+        """Appends the revision to the history and its files to the change log; wakes the replicas on commit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """For the history: what a resource was and what it became; None where there was or is nothing.
+
+    kind: `namespace`, `group`, `target`, `template` or `rule`.
+    """
+
+    kind: str
+    id: str
+    before: object | None
+    after: object | None
+
+
+class Store(Reads, Protocol):
+    """The database. As Reads, each call takes a connection of the pool by itself."""
+
+    def transaction(self, *, rollback: bool = False) -> AbstractAsyncContextManager[Transaction]:
+        """A READ COMMITTED transaction: committed at the end of the block, rolled back on an exception.
+
+        With `rollback` it is rolled back in any case: that is a dry run, and its rows are stamped with revision 0.
+        Raises Unavailable(DATABASE_UNAVAILABLE) when the database can not be reached.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFailure:
+    """promtool's word on one rule: `message` is its own."""
+
+    rule_id: str
+    message: str
+
+
+class RuleChecker(Protocol):
+    """promtool, or nothing where validation is switched off."""
+
+    async def check(self, rules: Sequence[RenderedRule]) -> tuple[CheckFailure, ...]:
+        """One run over all of them. Raises Unavailable(PROMTOOL_MISSING / PROMTOOL_TIMEOUT)."""
+        ...
+
+
+class Wakeup(Protocol):
+    async def wait(self, timeout: float) -> None:
+        """Returns at the next change since it was armed (at once if there was one), or after `timeout` seconds."""
+        ...
+
+
+class Wakeups(Protocol):
+    """Tells when a revision or an outcome has changed, on whichever replica."""
+
+    def armed(self) -> Wakeup: ...
+
+
+class Deployers(Protocol):
+    """The deployers' rows."""
+
+    async def delete_deployer(self, id: str) -> None:
+        """Forgets a deployer. Raises NotFound, and FailedPrecondition while it is connected."""
+        ...
+
+
+class Commands(Protocol):
+    """Commands to the deployers that are connected, to whichever replica."""
+
+    async def reload(self, deployer_id: str | None) -> tuple[str, ...]:
+        """Has one deployer, or every one that is connected, reload its Prometheus; answers who was told."""
+        ...
+
+    async def resync(self, deployer_id: str | None) -> tuple[str, ...]:
+        """Has one deployer, or every one that is connected, compare its disk with the manifest."""
+        ...

@@ -1,0 +1,220 @@
+"""Every edit's way into the database: try it, check what it renders to, then do it under the commit lock.
+
+The edit runs twice. First in a transaction that is rolled back: this finds every mistake, and tells what would be
+rendered. promtool then checks what is new, with no lock held. Then it runs again under the lock, on whatever the
+database holds by then, and is committed if it renders to what was checked; else what is new is checked first.
+A dry run is the first half.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from rule_service.domain.layout import RuleFile, assemble_file, group_names, parse_file_name
+from rule_service.domain.model import KeyWorld, Scope
+from rule_service.domain.render import RenderedRule, render_key
+from rule_service.usecases.change import (
+    Change,
+    FileChange,
+    FileChangeKind,
+    Placed,
+    RaisedWarning,
+    WriteOptions,
+    Written,
+)
+from rule_service.usecases.ports import (
+    CheckFailure,
+    Fragment,
+    LoggedChange,
+    ResourceChange,
+    RuleChecker,
+    Store,
+    Transaction,
+)
+from rule_service.usecases.waiting import RolloutWaiter
+from rulecast.digest import file_sha256
+from rulecast.errors import Conflict, InvalidInput, Violation
+from rulecast.reasons import Reason
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+RENDERED_INLINE = 20
+"""Up to so many rules are rendered on the event loop; more take long enough to go to a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edited(Generic[T]):
+    """What an edit did in its transaction.
+
+    keys: the alerts whose rules may render differently now. resources: what changed.
+    samples: further rules for promtool to see. fields: where in the request a rule that it refuses stands, by rule id.
+    """
+
+    value: T
+    resources: tuple[ResourceChange, ...] = ()
+    keys: frozenset[str] = frozenset()
+    samples: tuple[RenderedRule, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+Edit = Callable[[Transaction], Awaitable[Edited[T]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt(Generic[T]):
+    edited: Edited[T]
+    rendered: Mapping[str, Placed] = field(default_factory=dict)
+    files: tuple[FileChange, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether it leaves everything as it is."""
+        return not (self.edited.resources or self.rendered or self.files)
+
+    @property
+    def warnings(self) -> tuple[RaisedWarning, ...]:
+        placed = self.rendered.values()
+        return tuple(RaisedWarning(each.rule.rule_id, warning) for each in placed for warning in each.rule.warnings)
+
+    def written(self, change: Change) -> Written[T]:
+        return Written(self.edited.value, change, self.rendered)
+
+    def unchecked(self, accepted: Collection[str]) -> tuple[RenderedRule, ...]:
+        """What is new and not among the texts that promtool has accepted."""
+        rules = (*(placed.rule for placed in self.rendered.values()), *self.edited.samples)
+        return tuple(rule for rule in rules if rule.text not in accepted)
+
+
+class Publisher:
+    """Runs edits. One for the process; it keeps nothing between calls."""
+
+    def __init__(self, store: Store, checker: RuleChecker, waiter: RolloutWaiter) -> None:
+        self._store = store
+        self._checker = checker
+        self._waiter = waiter
+
+    async def publish(self, edit: Edit[T], options: WriteOptions) -> Written[T]:
+        """Runs an edit, or tries it. Raises what the edit raises, and InvalidInput for what promtool refuses.
+
+        Nothing is changed when it raises.
+        """
+        accepted: set[str] = set()
+        attempt = await self._try(edit)
+        await self._check(attempt, accepted)
+        if options.validate_only or attempt.empty:
+            return attempt.written(Change(0, attempt.files, attempt.warnings))
+        for _ in range(ATTEMPTS):
+            revision, attempt = await self._commit(edit, accepted, options)
+            if revision or attempt.empty:
+                rollout = await self._waiter.wait(revision, options.wait_timeout) if revision else None
+                return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
+            await self._check(attempt, accepted)
+        raise Conflict.of("", Reason.ETAG_MISMATCH, "others kept changing the same alert meanwhile; try again")
+
+    async def _try(self, edit: Edit[T]) -> _Attempt[T]:
+        async with self._store.transaction(rollback=True) as transaction:
+            return await _run(edit, transaction)
+
+    async def _commit(self, edit: Edit[T], accepted: Collection[str], options: WriteOptions) -> tuple[int, _Attempt[T]]:
+        """The revision, and what was committed; revision 0 where something is rendered that was not checked yet."""
+        try:
+            async with self._store.transaction() as transaction:
+                # before anything is read: this row is the commit lock
+                revision = await transaction.take_revision()
+                attempt = await _run(edit, transaction)
+                if attempt.unchecked(accepted) or attempt.empty:
+                    raise _NotCommitted
+                await transaction.log(
+                    options.author,
+                    options.method,
+                    attempt.edited.resources,
+                    [LoggedChange(each.name, each.sha256) for each in attempt.files],
+                )
+        except _NotCommitted:
+            return 0, attempt
+        return revision, attempt
+
+    async def _check(self, attempt: _Attempt[T], accepted: set[str]) -> None:
+        rules = attempt.unchecked(accepted)
+        if not rules:
+            return
+        failures = await self._checker.check(rules)
+        if failures:
+            raise InvalidInput(tuple(_violation(failure, attempt.edited.fields) for failure in failures))
+        accepted.update(rule.text for rule in rules)
+
+
+class _NotCommitted(Exception):
+    """Leaves the transaction without committing it."""
+
+
+def _violation(failure: CheckFailure, fields: Mapping[str, str]) -> Violation:
+    place = fields.get(failure.rule_id, f"rules[{failure.rule_id}]")
+    return Violation(place, Reason.QUERY_INVALID, f"promtool refuses the rendered rule: {failure.message}")
+
+
+async def _run(edit: Edit[T], transaction: Transaction) -> _Attempt[T]:
+    edited = await edit(transaction)
+    if not edited.keys:
+        return _Attempt(edited)
+    before = await transaction.rendered_of_keys(edited.keys)
+    after = await _render(await transaction.key_worlds(edited.keys))
+    new = tuple(rule for id, rule in after.items() if before.get(id) != rule)
+    gone = tuple(id for id in before if id not in after)
+    await transaction.put_rendered(new)
+    await transaction.delete_rendered(gone)
+    touched = {rule.file_name for rule in new} | {before[id].file_name for id in gone}
+    fragments = await transaction.fragments(touched)
+    groups = _groups(fragments)
+    placed = {rule.rule_id: Placed(rule, groups[rule.rule_id]) for rule in new}
+    return _Attempt(edited, placed, await _assemble(transaction, fragments))
+
+
+def _groups(fragments: Mapping[str, Sequence[Fragment]]) -> dict[str, str]:
+    """The Prometheus group of each rule of these files, by rule id."""
+    groups: dict[str, str] = {}
+    for name, rules in fragments.items():
+        by_key = group_names(_scope_of(name), rules)
+        groups.update((rule.rule_id, by_key[rule.key]) for rule in rules)
+    return groups
+
+
+async def _render(worlds: Mapping[str, KeyWorld]) -> dict[str, RenderedRule]:
+    if sum(len(world.rules) for world in worlds.values()) <= RENDERED_INLINE:
+        return _rendered(worlds)
+    return await asyncio.to_thread(_rendered, worlds)
+
+
+def _rendered(worlds: Mapping[str, KeyWorld]) -> dict[str, RenderedRule]:
+    return {rule.rule_id: rule for world in worlds.values() for rule in render_key(world)}
+
+
+async def _assemble(transaction: Transaction, fragments: Mapping[str, Sequence[Fragment]]) -> tuple[FileChange, ...]:
+    """Puts together files from their rules' stored texts, and stores those with other bytes than before."""
+    facts = await transaction.file_facts(fragments)
+    changed: list[tuple[Scope, RuleFile]] = []
+    changes: list[FileChange] = []
+    for name in sorted(fragments):
+        if not fragments[name]:
+            if name in facts:
+                changes.append(FileChange(name, FileChangeKind.DELETED, 0, None))
+            continue
+        scope = _scope_of(name)
+        file = assemble_file(scope, fragments[name])
+        digest = file_sha256(file.content)
+        if name not in facts or facts[name].sha256 != digest:
+            kind = FileChangeKind.MODIFIED if name in facts else FileChangeKind.ADDED
+            changed.append((scope, file))
+            changes.append(FileChange(name, kind, file.rule_count, digest))
+    await transaction.put_files(changed)
+    await transaction.delete_files([each.name for each in changes if each.kind is FileChangeKind.DELETED])
+    return tuple(changes)
+
+
+def _scope_of(file_name: str) -> Scope:
+    scope = parse_file_name(file_name)
+    if scope is None:
+        raise ValueError(f"not the name of a rule file: {file_name}")
+    return scope

@@ -1,0 +1,162 @@
+"""Edits of alert rules: the one thing that most calls are about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rule_service.domain.check import check_rule
+from rule_service.domain.model import AlertRule, AlertSpec, Config, MergeStrategy, Scope
+from rule_service.usecases.change import WriteOptions, Written
+from rule_service.usecases.expect import check_etag, the_live_rule, the_scope, the_template
+from rule_service.usecases.ports import Reads, Record, ResourceChange, Transaction
+from rule_service.usecases.publish import Edit, Edited, Publisher
+from rule_service.usecases.show import ShownRule, shown_rules
+from rulecast.errors import InvalidInput, Violation
+from rulecast.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDraft:
+    """A rule as asked for: from a template, or directly with `key` and `spec`."""
+
+    id: str
+    scope: Scope
+    key: str | None = None
+    template_id: str | None = None
+    spec: AlertSpec | None = None
+    config: Config = field(default_factory=Config)
+    merge_strategy: MergeStrategy = MergeStrategy.MERGE
+    priority: int = 0
+    enabled: bool = True
+    description: str = ""
+
+
+class RuleEdits:
+    def __init__(self, publisher: Publisher, reads: Reads) -> None:
+        self._publisher = publisher
+        self._reads = reads
+
+    async def create(self, draft: RuleDraft, options: WriteOptions) -> Written[ShownRule]:
+        """Raises InvalidInput with field and position, NotFound for the template or the scope, AlreadyExists."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[AlertRule]]:
+            await the_scope(transaction, draft.scope, "rule.scope")
+            rule = await _checked(transaction, await _made(transaction, draft))
+            return _edited(await transaction.insert_rule(rule), None, rule)
+
+        return await self._shown(edit, options)
+
+    async def update(
+        self, id: str, etag: str, change: Callable[[AlertRule], AlertRule], options: WriteOptions
+    ) -> Written[ShownRule]:
+        """`change` makes the new value of the current one. Raises NotFound, Conflict, InvalidInput."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[AlertRule]]:
+            current = await the_live_rule(transaction, id, "rule.id")
+            check_etag(current, etag, "rule.etag")
+            asked = change(current.value)
+            _refuse_immutable(current.value, asked)
+            rule = await _checked(transaction, asked)
+            if rule == current.value:
+                return Edited(current)
+            return _edited(await transaction.update_rule(rule), current.value, rule)
+
+        return await self._shown(edit, options)
+
+    async def delete(self, id: str, etag: str, options: WriteOptions) -> Written[ShownRule]:
+        """Softly. Raises NotFound, Conflict."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[AlertRule]]:
+            current = await the_live_rule(transaction, id, "id")
+            check_etag(current, etag, "etag")
+            return _edited(await transaction.delete_rule(id), current.value, None)
+
+        return await self._shown(edit, options)
+
+    async def _shown(self, edit: Edit[Record[AlertRule]], options: WriteOptions) -> Written[ShownRule]:
+        written = await self._publisher.publish(edit, options)
+        record = written.value
+        placed = written.rendered.get(record.value.id)
+        if placed is not None or record.deleted_at is not None or not record.value.enabled:
+            return Written(ShownRule(record, placed), written.change, written.rendered)
+        (shown,) = await shown_rules(self._reads, [record])
+        return Written(shown, written.change, written.rendered)
+
+
+def _edited(record: Record[AlertRule], before: AlertRule | None, after: AlertRule | None) -> Edited[Record[AlertRule]]:
+    id = record.value.id
+    return Edited(
+        record,
+        (ResourceChange("rule", id, before, after),),
+        frozenset([record.value.key]),
+        fields={id: "rule.spec"},
+    )
+
+
+def _refuse_immutable(before: AlertRule, after: AlertRule) -> None:
+    changed = {
+        "id": before.id != after.id,
+        "key": before.key != after.key,
+        "scope": before.scope != after.scope,
+        "template_id": before.template_id != after.template_id,
+        "spec": before.template_id is not None and before.spec != after.spec,
+    }
+    violations = tuple(
+        Violation(f"rule.{name}", Reason.FIELD_IMMUTABLE, _IMMUTABLE[name]) for name in changed if changed[name]
+    )
+    if violations:
+        raise InvalidInput(violations)
+
+
+_ELSEWHERE = "it says which alert this is and where, and can not be changed: create another rule and delete this one"
+_IMMUTABLE = {
+    "id": _ELSEWHERE,
+    "key": _ELSEWHERE,
+    "scope": _ELSEWHERE,
+    "template_id": "a rule stays with the template it was made from: create another rule and delete this one",
+    "spec": "it is a snapshot of the template: set `config` to change how the rule behaves",
+}
+
+
+async def _checked(transaction: Transaction, rule: AlertRule) -> AlertRule:
+    namespaces = await transaction.all_namespaces()
+    return check_rule(rule, {namespace.label for namespace in namespaces.values()})
+
+
+async def _made(transaction: Transaction, draft: RuleDraft) -> AlertRule:
+    """The rule that the draft asks for, with its snapshot."""
+    if draft.template_id is None:
+        if draft.spec is None:
+            raise InvalidInput.of(
+                "rule.spec",
+                Reason.FIELD_REQUIRED,
+                "a rule is made from a template (`template_id`), or directly (`key` and `spec`): give one of the two",
+            )
+        if draft.key is None:
+            raise InvalidInput.of(
+                "rule.key", Reason.FIELD_REQUIRED, "a direct rule needs a key: which alert it is, e.g. 'high-cpu'"
+            )
+        return _rule(draft, draft.key, draft.spec, None)
+    if draft.spec is not None:
+        raise InvalidInput.of(
+            "rule.spec",
+            Reason.FIELD_INVALID,
+            "a rule from a template takes its spec from there: set `config`, or leave out `template_id`",
+        )
+    template = (await the_template(transaction, draft.template_id, "rule.template_id")).value
+    return _rule(draft, draft.key or template.key, template.spec, template.version)
+
+
+def _rule(draft: RuleDraft, key: str, spec: AlertSpec, template_version: int | None) -> AlertRule:
+    return AlertRule(
+        id=draft.id,
+        key=key,
+        scope=draft.scope,
+        spec=spec,
+        config=draft.config,
+        template_id=draft.template_id,
+        template_version=template_version,
+        merge_strategy=draft.merge_strategy,
+        priority=draft.priority,
+        enabled=draft.enabled,
+        description=draft.description,
+    )

@@ -1,0 +1,58 @@
+"""Edits of targets. They change no rule: which rule evaluates a host is decided by its labels in Prometheus."""
+
+from collections.abc import Callable
+
+from rule_service.domain.check import check_target
+from rule_service.domain.model import Target
+from rule_service.usecases.change import Change, WriteOptions, Written
+from rule_service.usecases.expect import check_etag, found
+from rule_service.usecases.ports import Record, ResourceChange, Transaction
+from rule_service.usecases.publish import Edited, Publisher
+
+
+class TargetEdits:
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def create(self, target: Target, options: WriteOptions) -> Written[Record[Target]]:
+        """Raises InvalidInput, NotFound for a group, AlreadyExists for the id."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[Target]]:
+            await _check(transaction, target)
+            record = await transaction.insert_target(target)
+            return Edited(record, (ResourceChange("target", target.id, None, target),))
+
+        return await self._publisher.publish(edit, options)
+
+    async def update(
+        self, id: str, etag: str, change: Callable[[Record[Target]], Target], options: WriteOptions
+    ) -> Written[Record[Target]]:
+        """`change` makes the new value of the current record. Raises NotFound, Conflict, InvalidInput."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[Target]]:
+            current = found(await transaction.target(id), "target", id, "target.id")
+            check_etag(current, etag, "target.etag")
+            target = change(current)
+            if target == current.value:
+                return Edited(current)
+            await _check(transaction, target)
+            record = await transaction.update_target(target)
+            return Edited(record, (ResourceChange("target", id, current.value, target),))
+
+        return await self._publisher.publish(edit, options)
+
+    async def delete(self, id: str, etag: str, options: WriteOptions) -> Change:
+        """Raises NotFound, Conflict."""
+
+        async def edit(transaction: Transaction) -> Edited[None]:
+            current = found(await transaction.target(id), "target", id, "id")
+            check_etag(current, etag, "etag")
+            await transaction.delete_target(id)
+            return Edited(None, (ResourceChange("target", id, current.value, None),))
+
+        return (await self._publisher.publish(edit, options)).change
+
+
+async def _check(transaction: Transaction, target: Target) -> None:
+    groups = await transaction.group_with_ancestors(target.group_ids)
+    check_target(target, groups, await transaction.all_namespaces())

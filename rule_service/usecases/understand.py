@@ -1,0 +1,124 @@
+"""Which rules apply to a series, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rule_service.domain.explain import Explanation, effective_rules, explain_rule
+from rule_service.domain.index import WorldIndex
+from rule_service.domain.model import AlertRule, Group, GroupScope, KeyWorld, Namespace, NamespaceScope, Scope, Target
+from rule_service.domain.resolve import resolve
+from rule_service.usecases.expect import found, the_live_rule
+from rule_service.usecases.ports import Reads
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The winner of each alert for one series, by key."""
+
+    target_id: str
+    labels: Mapping[str, str]
+    rules: tuple[Explanation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why one alert is evaluated as it is for one series, or how one rule is configured.
+
+    shown: the winner, or the rule asked about; None where no rule of the key applies.
+    candidates: all live rules of the key, the shown one first, then those that lost, then those out of scope.
+    group: the Prometheus group of the shown rule; None while it is off.
+    """
+
+    key: str
+    labels: Mapping[str, str]
+    shown: Explanation | None
+    candidates: tuple[Explanation, ...]
+    group: str | None
+
+
+class Understanding:
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def effective_for_target(self, target_id: str, key: str | None) -> Effective:
+        """Raises NotFound."""
+        target, labels = await self._series_of(target_id, "target_id")
+        return Effective(target.id, labels, await self._effective(labels, key))
+
+    async def effective_for_labels(self, labels: Mapping[str, str], key: str | None) -> Effective:
+        return Effective("", labels, await self._effective(labels, key))
+
+    async def explain_for_target(self, target_id: str, key: str) -> Explained:
+        """Raises NotFound, and InvalidInput for a missing key."""
+        _, labels = await self._series_of(target_id, "target_id")
+        return await self.explain_for_labels(labels, key)
+
+    async def explain_for_labels(self, labels: Mapping[str, str], key: str) -> Explained:
+        """Raises InvalidInput for a missing key."""
+        if not key:
+            raise InvalidInput.of("key", Reason.FIELD_REQUIRED, "say which alert, e.g. 'high-cpu'")
+        world = (await self._reads.key_worlds([key]))[key]
+        return await self._explained(world, resolve(world, labels).winner, labels)
+
+    async def explain_rule(self, rule_id: str) -> Explained:
+        """Raises NotFound."""
+        rule = (await the_live_rule(self._reads, rule_id, "rule_id")).value
+        world = (await self._reads.key_worlds([rule.key]))[rule.key]
+        return await self._explained(world, rule, None)
+
+    async def _explained(self, world: KeyWorld, rule: AlertRule | None, labels: Mapping[str, str] | None) -> Explained:
+        index = WorldIndex(world)
+        explanations = {each.id: explain_rule(each, index, labels) for each in world.rules}
+        shown = explanations.get(rule.id) if rule is not None else None
+        group = None
+        if rule is not None and shown is not None:
+            beside = await self._reads.beside([rule.id])
+            group = shown.group_name(beside.get(rule.id, 1))
+        return Explained(world.key, labels or {}, shown, _in_order(explanations, shown), group)
+
+    async def _effective(self, labels: Mapping[str, str], key: str | None) -> tuple[Explanation, ...]:
+        keys = {key} if key else await self._keys_for(labels)
+        worlds = await self._reads.key_worlds(keys)
+        return effective_rules(worlds.values(), labels)
+
+    async def _keys_for(self, labels: Mapping[str, str]) -> set[str]:
+        """The keys of which a rule can hold the series: nothing else of the database is looked at."""
+        namespaces = (await self._reads.all_namespaces()).values()
+        present = [each for each in namespaces if labels.get(each.label)]
+        groups = await self._reads.groups_by_label_value([(each.id, labels[each.label]) for each in present])
+        lineage = await self._reads.group_with_ancestors(list(groups))
+        return await self._reads.keys_for_series(list(lineage), [each.id for each in present])
+
+    async def _series_of(self, target_id: str, field: str) -> tuple[Target, Mapping[str, str]]:
+        """The target, and the labels of its series that decide about rules."""
+        target = found(await self._reads.target(target_id), "target", target_id, field).value
+        groups = await self._reads.group_with_ancestors(target.group_ids)
+        namespaces = await self._reads.all_namespaces()
+        return target, labels_of(target, {id: groups[id] for id in target.group_ids}, namespaces)
+
+
+def _in_order(explanations: Mapping[str, Explanation], shown: Explanation | None) -> tuple[Explanation, ...]:
+    if shown is None:
+        return tuple(explanations[rule_id] for rule_id in sorted(explanations))
+    held = [each.rule.id for each in shown.resolution.candidates] if shown.resolution is not None else []
+    order = dict.fromkeys([shown.rule.id, *held, *sorted(explanations)])
+    return tuple(explanations[rule_id] for rule_id in order)
+
+
+def labels_of(target: Target, groups: Mapping[str, Group], namespaces: Mapping[str, Namespace]) -> dict[str, str]:
+    """The target's own labels, and for each group it is in the label of the namespace. `groups`: by id."""
+    membership = {namespaces[group.namespace_id].label: group.label_value for group in groups.values()}
+    return {**target.labels, **membership}
+
+
+def source_of(scope: Scope) -> tuple[str, str]:
+    """The level of a scope and what it is at: `("group", "prod")`."""
+    match scope:
+        case GroupScope(group_id):
+            return "group", group_id
+        case NamespaceScope(namespace_id):
+            return "namespace", namespace_id
+        case _:
+            return "global", ""
