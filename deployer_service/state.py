@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
 from rulecast.digest import file_sha256, manifest_hash
 from rulecast.errors import RulecastError
@@ -28,7 +27,6 @@ class FileVersion:
 
 
 Files = Mapping[str, FileVersion]
-NO_FILES: Files = MappingProxyType({})
 
 
 def same(one: FileVersion | None, other: FileVersion | None) -> bool:
@@ -168,8 +166,8 @@ class Record:
     revision: int = 0
     epoch: int = 0
     history_id: str = ""
-    files: Files = NO_FILES
-    good: Files = NO_FILES
+    files: Files = field(default_factory=dict)
+    good: Files = field(default_factory=dict)
     troubles: Mapping[str, FileReport] = field(default_factory=dict)
     verified_at: datetime | None = None
 

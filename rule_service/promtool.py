@@ -39,7 +39,4 @@ class NoChecker:
 
 
 def _failure(failure: PromtoolFailure, names: dict[str, str]) -> CheckFailure:
-    rule_id = names.get(failure.group or "", "")
-    at = failure.query_position
-    where = f" (line {at.line}, column {at.column} of the rendered query)" if at is not None else ""
-    return CheckFailure(rule_id, failure.message + where)
+    return CheckFailure(names.get(failure.group or "", ""), failure.message, failure.query_position)

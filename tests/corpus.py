@@ -1,4 +1,4 @@
-"""Checks scoping on a corpus of PromQL expressions: `python -m tests.corpus FILE`.
+"""Checks scoping on a corpus of PromQL expressions: `python -m tests.corpus FILE [--promtool PATH]`.
 
 Each line of FILE is a JSON object with `expr` and the verdicts of a Prometheus parser: `valid` (as released) and
 `valid_all_features` (with every feature flag; `valid` where missing). For each expression that is valid in either
@@ -13,6 +13,7 @@ For the others it must hold that the scanner refuses them or not, but does not f
 each wrong one; exits non-zero if one is wrong or none was checked.
 """
 
+import argparse
 import json
 import re
 import subprocess
@@ -24,13 +25,13 @@ from pathlib import Path
 
 import promql_parser
 import yaml
-from rulecast.errors import RulecastError
 
 from rule_service.domain.matchers import Matcher, MatchOp
 from rule_service.domain.model import ScopeMode
 from rule_service.domain.promql.check import Verdict, check_query
 from rule_service.domain.promql.scoping import Scoped, scope_query
 from rule_service.domain.promql.selectors import find_selectors
+from rulecast.errors import RulecastError
 
 SCOPES = (
     (Matcher("rulecast_group", MatchOp.EQUAL, "g1"), Matcher("rulecast_env", MatchOp.NOT_EQUAL, 'a"\\b')),
@@ -132,13 +133,13 @@ def _matcher_in_tree(matcher: Matcher) -> re.Pattern[str]:
     return re.compile(rf'Matcher\{{op:{ops[matcher.op]},name:"{matcher.label}",value:{value},\}},')
 
 
-def rejected_by_promtool(texts: list[str]) -> dict[int, str]:
+def rejected_by_promtool(texts: list[str], promtool: Path) -> dict[int, str]:
     """Indexes of the expressions that promtool rejects as a rule's, with its message; all in one run."""
     rules = [{"record": "rulecast:corpus", "expr": text} for text in texts]
     with tempfile.TemporaryDirectory(prefix="rulecast-corpus-") as directory:
         file = Path(directory) / "rules.yml"
         file.write_text(yaml.safe_dump({"groups": [{"name": "corpus", "rules": rules}]}, width=sys.maxsize))
-        run = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
+        run = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
     rejected = {
         int(found["rule"]) - 1: found["message"]
         for found in re.finditer(r'group "corpus", rule (?P<rule>\d+), "[^"]*": (?P<message>.*)', run.stderr)
@@ -148,10 +149,10 @@ def rejected_by_promtool(texts: list[str]) -> dict[int, str]:
     return rejected
 
 
-def wrong_by_promtool(texts: list[str]) -> Iterator[tuple[str, str]]:
+def wrong_by_promtool(texts: list[str], promtool: Path) -> Iterator[tuple[str, str]]:
     """The expressions that promtool accepts, but not when scoped, with what is wrong."""
     changed = [scoped(text, scope).text for text in texts for scope in SCOPES]
-    rejected = rejected_by_promtool(texts + changed)
+    rejected = rejected_by_promtool(texts + changed, promtool)
     for index, text in enumerate(texts):
         for scope in range(len(SCOPES)):
             at = len(texts) + index * len(SCOPES) + scope
@@ -159,21 +160,22 @@ def wrong_by_promtool(texts: list[str]) -> Iterator[tuple[str, str]]:
                 yield text, f"promtool rejects {changed[at - len(texts)]}: {rejected[at]}"
 
 
-def check(expressions: list[Expression]) -> list[tuple[str, str]]:
+def check(expressions: list[Expression], promtool: Path) -> list[tuple[str, str]]:
     """Every expression that is wrong, with what is wrong with it."""
     found = [(each.text, "; ".join(wrong)) for each in expressions if (wrong := wrong_with(each))]
     failed = {text for text, _ in found}
-    found += wrong_by_promtool([each.text for each in expressions if each.valid and each.text not in failed])
+    found += wrong_by_promtool([each.text for each in expressions if each.valid and each.text not in failed], promtool)
     return found
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m tests.corpus FILE", file=sys.stderr)
-        return 2
-    with Path(arguments[0]).open(encoding="utf-8") as lines:
+    parser = argparse.ArgumentParser(prog="python -m tests.corpus")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--promtool", type=Path, default=Path("promtool"), help="default: the one on PATH")
+    options = parser.parse_args(arguments)
+    with options.file.open(encoding="utf-8") as lines:
         expressions = read(lines)
-    wrong = check(expressions)
+    wrong = check(expressions, options.promtool)
     for text, why in wrong:
         print(f"wrong: {text!r}: {why}")
     checked = sum(each.valid for each in expressions)

@@ -19,7 +19,7 @@ from deployer_service.adapters.record_json import (
     encode_generation,
     encode_record,
 )
-from deployer_service.adapters.rule_directory import WORK
+from deployer_service.pipeline.ports import WORK_DIRECTORY
 from deployer_service.state import Generation, Record
 
 log = structlog.get_logger(__name__)
@@ -31,9 +31,9 @@ class FileJournal:
     """See `pipeline.ports.Journal`. rule_directory: its path; keep: how many generations are kept."""
 
     def __init__(self, rule_directory: Path, thread: DiskThread, disk: Disk, keep: int = 5) -> None:
-        self._record = rule_directory / WORK / "record.json"
-        self._journal = rule_directory / WORK / "journal.json"
-        self._generations = rule_directory / WORK / "generations"
+        self._record = rule_directory / WORK_DIRECTORY / "record.json"
+        self._journal = rule_directory / WORK_DIRECTORY / "journal.json"
+        self._generations = rule_directory / WORK_DIRECTORY / "generations"
         self._thread = thread
         self._disk = disk
         self._keep = keep

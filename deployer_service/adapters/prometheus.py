@@ -63,6 +63,10 @@ class PrometheusHttp:
     def address(self) -> str:
         return self._address
 
+    @property
+    def directories(self) -> tuple[str, ...]:
+        return self._directories
+
     async def check_ready(self) -> None:
         code, words = await self._request("GET", "/-/ready", self._quick)
         if code != 200:

@@ -24,14 +24,13 @@ import structlog
 
 from deployer_service.adapters.disk import Disk, DiskThread, disk_error, naming
 from deployer_service.pipeline.names import own_name
-from deployer_service.pipeline.ports import FileStat, Step
+from deployer_service.pipeline.ports import WORK_DIRECTORY, FileStat, Step
 from deployer_service.state import FileSet
 from rulecast.errors import FailedPrecondition, RulecastError, Unavailable
 from rulecast.reasons import Reason
 
 log = structlog.get_logger(__name__)
 
-WORK = ".rulecast"
 NOT_A_FILE = bytes(32)
 """Stands for the hash of something that has one of our names but is no regular file."""
 
@@ -49,7 +48,7 @@ class LocalRuleDirectory:
         self._path = path
         self._thread = thread
         self._disk = disk
-        self._work = path / WORK
+        self._work = path / WORK_DIRECTORY
         self._content = self._work / "content"
         self._staging = self._work / "staging"
         self._set_aside = self._work / "set-aside"

@@ -28,6 +28,10 @@ class FileStat:
     modified_at: datetime
 
 
+WORK_DIRECTORY = ".rulecast"
+"""Our own subdirectory of the rule directory."""
+
+
 class RuleDirectory(Protocol):
     """The directory that Prometheus loads, and beside its files the store of their contents, by hash.
 
@@ -141,6 +145,10 @@ class Prometheus(Protocol):
 
     @property
     def address(self) -> str: ...
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The paths under which it may know our rule directory, the likeliest first."""
 
     async def check_ready(self) -> None: ...
 

@@ -10,9 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, Violation
-from rulecast.reasons import Reason
-
 from rule_service.domain.durations import parse_duration
 from rule_service.domain.model import (
     AlertRule,
@@ -43,6 +40,8 @@ from rule_service.domain.parameters import check_parameters, check_value
 from rule_service.domain.render import RULE_ANNOTATION
 from rule_service.domain.template import check_spec_templates
 from rule_service.domain.wording import shown
+from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, Violation
+from rulecast.reasons import Reason
 
 MAX_DESCRIPTION = 2_048
 MAX_LABELS = 64

@@ -2,10 +2,9 @@
 
 import re
 
+from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
-
-from rule_service.domain.wording import shown
 
 _MILLISECONDS = {
     "y": 365 * 24 * 60 * 60 * 1000,

@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from rulecast.errors import InvalidInput
-
 from rule_service.domain.model import GlobalScope, GroupScope, NamespaceScope, Scope
 from rule_service.domain.names import check_id
 from rule_service.domain.rule_yaml import GroupText, rule_file
 from rule_service.domain.scope import in_words
+from rulecast.errors import InvalidInput
 
 RULES_PER_GROUP = 50
 """About so many rules are evaluated one after the other; Prometheus evaluates groups in parallel."""

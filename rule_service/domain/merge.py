@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from rulecast.errors import InvalidInput, Violation
-
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.model import AlertRule, Config, MergeStrategy, ParameterValue, Scope
 from rule_service.domain.parameters import check_value
 from rule_service.domain.warning import RuleWarning, WarningCode
+from rulecast.errors import InvalidInput, Violation
 
 _DURATIONS = ("for_duration", "keep_firing_for", "interval")
 _MAPS = ("labels", "annotations", "parameters")

@@ -8,10 +8,9 @@ Lengths are counted in characters.
 import re
 from collections.abc import Collection
 
+from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
-
-from rule_service.domain.wording import shown
 
 MAX_ID = 63
 MAX_ALERT_NAME = 200

@@ -4,14 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rulecast.errors import InvalidInput
-from rulecast.reasons import Reason
-
 from rule_service.domain.durations import parse_duration
 from rule_service.domain.model import Parameter, ParameterType, ParameterValue
 from rule_service.domain.names import check_parameter_name, check_text, is_label_name, is_metric_name, text_problem
 from rule_service.domain.re2 import BadRegex, scan_regex
 from rule_service.domain.wording import shown
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
 
 MAX_PARAMETERS = 64
 MAX_ALLOWED = 256

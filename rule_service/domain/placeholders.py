@@ -8,12 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rulecast.errors import InvalidInput, Position
-from rulecast.reasons import Reason
-
 from rule_service.domain.model import Parameter, ParameterValue
 from rule_service.domain.parameters import check_value
 from rule_service.domain.wording import shown
+from rulecast.errors import InvalidInput, Position
+from rulecast.reasons import Reason
 
 BLANKS = " \t\r\n"
 """White space, as Go's templates understand it."""
@@ -25,9 +24,10 @@ PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """`text[start:end]` is the placeholder, with the white space that its trim marks remove."""
+    """`text[start:end]`: the placeholder with the white space its trim marks remove. at: where its braces are."""
 
     name: str
+    at: int
     start: int
     end: int
 
@@ -41,7 +41,7 @@ class Placeholder:
         if found["trim_after"]:
             while end < len(text) and text[end] in BLANKS:
                 end += 1
-        return cls(found["name"], start, end)
+        return cls(found["name"], found.start(), start, end)
 
     def __str__(self) -> str:
         return "{{ ." + self.name + " }}"
@@ -55,16 +55,11 @@ def find_placeholders(text: str) -> list[Placeholder]:
     return placeholders
 
 
-def declared_parameter(
-    placeholder: Placeholder, parameters: Mapping[str, Parameter], field: str, position: Position
-) -> Parameter:
-    """The parameter it names. Raises InvalidInput (PARAMETER_UNKNOWN)."""
-    parameter = parameters.get(placeholder.name)
-    if parameter is None:
-        instead = f"use a declared one ({', '.join(parameters)})" if parameters else "remove it"
-        message = f"the parameter {shown(placeholder.name)} is not declared: declare it, or {instead}"
-        raise InvalidInput.of(field, Reason.PARAMETER_UNKNOWN, message, position)
-    return parameter
+def unknown_parameter(name: str, parameters: Mapping[str, Parameter], field: str, position: Position) -> InvalidInput:
+    """PARAMETER_UNKNOWN, with the parameters that are declared."""
+    instead = f"use a declared one ({', '.join(parameters)})" if parameters else "remove it"
+    message = f"the parameter {shown(name)} is not declared: declare it, or {instead}"
+    return InvalidInput.of(field, Reason.PARAMETER_UNKNOWN, message, position)
 
 
 def value_of(parameter: Parameter, values: Mapping[str, ParameterValue], field: str) -> ParameterValue:

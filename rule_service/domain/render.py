@@ -5,9 +5,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rulecast.errors import LimitExceeded
-from rulecast.reasons import Reason
-
 from rule_service.domain.durations import format_duration, parse_duration
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import file_name
@@ -32,12 +29,17 @@ from rule_service.domain.rule_yaml import rule_fragment
 from rule_service.domain.scope import ScopeMatchers, in_words, scope_matchers
 from rule_service.domain.template import render_query, render_text
 from rule_service.domain.warning import RuleWarning, WarningCode
+from rulecast.errors import InvalidInput, LimitExceeded
+from rulecast.reasons import Reason
 
 RULE_ANNOTATION = "rulecast_rule"
 """`<rule id>@<digest>`: by it a deployer proves which content Prometheus runs. No config may set it."""
 
 MAX_SCOPED_BYTES = 1024 * 1024
 """Of one expression with its scope matchers."""
+
+_MATCHES_EVERYTHING = "at least one non-empty matcher"
+"""In promql-parser's words for `{}` and `{job=~".*"}`, which Prometheus refuses until a scope is added."""
 
 _VALUE = Parameter("value", ParameterType.STRING)
 
@@ -93,6 +95,17 @@ def render_key(world: KeyWorld) -> tuple[RenderedRule, ...]:
     """All rules of the key that are in a file: those that are enabled, in the order of the world."""
     index = WorldIndex(world)
     return tuple(render_rule(rule, index) for rule in world.rules if rule.enabled)
+
+
+def changed_rules(before: KeyWorld, after: KeyWorld) -> tuple[AlertRule, ...]:
+    """The enabled rules of `after` that may render to something else than in `before`, new ones included.
+
+    Much cheaper than rendering all: the others keep the fragments they have. A rule of `before` that is not enabled in
+    `after` has no fragment any more.
+    """
+    old_index, new_index = WorldIndex(before), WorldIndex(after)
+    old = {rule.id: render_input(rule, old_index) for rule in before.rules if rule.enabled}
+    return tuple(rule for rule in after.rules if rule.enabled and old.get(rule.id) != render_input(rule, new_index))
 
 
 def render_rule(rule: AlertRule, index: WorldIndex) -> RenderedRule:
@@ -169,8 +182,11 @@ def _group_label(scope: Scope, index: WorldIndex) -> tuple[str, str] | None:
 
 
 def _scope(query: str, source: RenderInput) -> tuple[Scoped, tuple[RuleWarning, ...]]:
-    # before scoping: matchers make `{}` valid, which Prometheus refuses
     checked = check_query(query)
+    # the one mistake that scoping would hide, even from promtool, which is asked about the result
+    if _MATCHES_EVERYTHING in checked.message:
+        message = f"{checked.message}: give each selector a metric name, or a matcher that an empty value does not pass"
+        raise InvalidInput.of("query", Reason.QUERY_INVALID, message)
     own, every, spec = source.matchers.own, source.matchers.all, source.spec
     scoped = scope_query(query, every, mode=spec.scope_mode, exclude_metrics=spec.scope_exclude_metrics, own_scope=own)
     _check_scoped(scoped.text)

@@ -1,7 +1,6 @@
 """Which files a deployer takes that serves only some namespaces or groups."""
 
 from collections.abc import Collection, Mapping
-from typing import assert_never
 
 from rule_service.domain.model import GlobalScope, Group, GroupScope, NamespaceScope, Scope
 
@@ -17,18 +16,19 @@ def serves(served: Collection[Scope], scope: Scope, groups: Mapping[str, Group])
 
 
 def _meets(served: Scope, scope: Scope, groups: Mapping[str, Group]) -> bool:
-    match served, scope:
-        case (GlobalScope(), _) | (_, GlobalScope()):
-            return True
-        case NamespaceScope(mine), NamespaceScope(other):
-            return mine == other
-        case (NamespaceScope(namespace_id), GroupScope(group_id)) | (GroupScope(group_id), NamespaceScope(namespace_id)):
-            group = groups.get(group_id)
-            return group is not None and group.namespace_id == namespace_id
-        case GroupScope(mine), GroupScope(other):
-            return mine in _with_ancestors(other, groups) or other in _with_ancestors(mine, groups)
-        case _:
-            assert_never((served, scope))
+    if isinstance(served, GlobalScope) or isinstance(scope, GlobalScope):
+        return True
+    if isinstance(served, NamespaceScope) or isinstance(scope, NamespaceScope):
+        return _namespace(served, groups) == _namespace(scope, groups)
+    mine, other = served.group_id, scope.group_id
+    return mine in _with_ancestors(other, groups) or other in _with_ancestors(mine, groups)
+
+
+def _namespace(scope: NamespaceScope | GroupScope, groups: Mapping[str, Group]) -> str | None:
+    if isinstance(scope, NamespaceScope):
+        return scope.namespace_id
+    group = groups.get(scope.group_id)
+    return group.namespace_id if group is not None else None
 
 
 def _with_ancestors(id: str, groups: Mapping[str, Group]) -> set[str]:

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from rulecast.errors import InvalidInput, Violation
-from rulecast.reasons import Reason
-
 from rule_service.domain.model import AlertSpec, Parameter, ParameterValue
 from rule_service.domain.parameters import example_value
 from rule_service.domain.placeholders import Placeholder
 from rule_service.domain.template_query import query_placeholders, render_query
 from rule_service.domain.template_text import render_text, text_placeholders
 from rule_service.domain.wording import shown
+from rulecast.errors import InvalidInput, Violation
+from rulecast.reasons import Reason
 
 __all__ = ["check_spec_templates", "example_values", "render_query", "render_text"]
 

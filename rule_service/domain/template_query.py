@@ -17,20 +17,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from rulecast.errors import InvalidInput, Position, RulecastError
-from rulecast.reasons import Reason
-
 from rule_service.domain.durations import parse_duration
 from rule_service.domain.matchers import regex_quote
 from rule_service.domain.model import Parameter, ParameterType, ParameterValue
 from rule_service.domain.parameters import format_number
-from rule_service.domain.placeholders import Placeholder, declared_parameter, find_placeholders, value_of
+from rule_service.domain.placeholders import Placeholder, find_placeholders, unknown_parameter, value_of
 from rule_service.domain.places import KEYWORDS, STRING_PLACES, Place, why_misplaced, with_places
 from rule_service.domain.promql.limits import check_limits
 from rule_service.domain.promql.strings import BadEscape, quote, unquote
 from rule_service.domain.promql.tokens import Token, TokenKind, position_of, tokenize
 from rule_service.domain.re2 import BadRegex, Item, ItemKind, scan_regex
 from rule_service.domain.wording import shown
+from rulecast.errors import InvalidInput, Position, RulecastError
+from rulecast.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class QueryTemplate:
 
     def misplaced(self, hole: Hole, message: str) -> InvalidInput:
         text = f"{hole.placeholder} cannot stand here: {message}"
-        return self.error(hole.placeholder.start, Reason.PARAMETER_MISPLACED, text)
+        return self.error(hole.placeholder.at, Reason.PARAMETER_MISPLACED, text)
 
 
 def query_placeholders(query: str, parameters: Sequence[Parameter], field: str) -> list[Placeholder]:
@@ -111,23 +110,25 @@ def _read(query: str, parameters: tuple[Parameter, ...], field: str) -> QueryTem
     for token, place in with_places(stand_ins, tokens):
         while remaining and remaining[0].start < token.end:
             placeholder = remaining.popleft()
-            if place is not Place.COMMENT:
-                position = position_of(query, placeholder.start)
-                parameter = declared_parameter(placeholder, declared, field, position)
+            parameter = declared.get(placeholder.name)
+            if place is Place.COMMENT:
+                _check_comment(query, placeholder, field)
+            elif parameter is None:
+                raise unknown_parameter(placeholder.name, declared, field, position_of(query, placeholder.at))
+            else:
                 holes.append(Hole(placeholder, parameter, place, token))
-            elif "\n" in query[placeholder.start : placeholder.end]:
-                raise InvalidInput.of(
-                    field,
-                    Reason.TEMPLATE_SYNTAX,
-                    f"the trim mark of {placeholder} joins it to a comment: write it without the mark",
-                    position_of(query, placeholder.start),
-                )
     template = QueryTemplate(query, field, tuple(tokens), tuple(holes))
     for hole in holes:
         _check_place(template, hole)
     for token in dict.fromkeys(hole.token for hole in holes if hole.place in STRING_PLACES):
         _check_string(template, [hole for hole in holes if hole.token is token])
     return template
+
+
+def _check_comment(query: str, placeholder: Placeholder, field: str) -> None:
+    if "\n" in query[placeholder.start : placeholder.end]:
+        message = f"the trim mark of {placeholder} joins it to a comment: write it without the mark"
+        raise InvalidInput.of(field, Reason.TEMPLATE_SYNTAX, message, position_of(query, placeholder.at))
 
 
 def _with_stand_ins(query: str, placeholders: Sequence[Placeholder], declared: Mapping[str, Parameter]) -> str:
@@ -267,7 +268,7 @@ def _written(template: QueryTemplate, hole: Hole, value: ParameterValue) -> str:
 def _check_bare(template: QueryTemplate, hole: Hole, text: str) -> None:
     if hole.parameter.type is ParameterType.DURATION and parse_duration(text) == 0:
         raise template.error(
-            hole.placeholder.start,
+            hole.placeholder.at,
             Reason.PARAMETER_OUT_OF_BOUNDS,
             f"a range or an offset is longer than 0, and the parameter {shown(hole.parameter.name)} is {text}: "
             "give it a minimum",

@@ -9,21 +9,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rule_service.domain.model import Parameter, ParameterValue
+from rule_service.domain.parameters import format_number
+from rule_service.domain.placeholders import BLANKS, PLACEHOLDER, Placeholder, unknown_parameter, value_of
+from rule_service.domain.promql.tokens import position_of
+from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 
-from rule_service.domain.model import Parameter, ParameterValue
-from rule_service.domain.parameters import format_number
-from rule_service.domain.placeholders import BLANKS, PLACEHOLDER, Placeholder, declared_parameter, value_of
-from rule_service.domain.promql.tokens import position_of
-from rule_service.domain.wording import shown
-
 _STRINGS = r""""(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+'|`[^`]*+`"""
-_ACTION = re.compile(
-    rf"\{{\{{(?:(?:-[ \t\r\n]+)?/\*.*?\*/(?:[ \t\r\n]+-)?|(?:[^\"'`}}]++|{_STRINGS}|\}}(?!\}}))*+)\}}\}}", re.DOTALL
-)
+_TRIM = r"(?:-[ \t\r\n]+)?"
+_COMMENT = rf"\{{\{{{_TRIM}/\*.*?\*/(?:[ \t\r\n]+-)?\}}\}}"
+_CODE = rf"\{{\{{(?!{_TRIM}/\*)(?:[^\"'`}}]++|{_STRINGS}|\}}(?!\}}))*+\}}\}}"
+_ACTION = re.compile(f"{_COMMENT}|{_CODE}", re.DOTALL)
 _STRING = re.compile(_STRINGS, re.DOTALL)
-_KEYWORD = re.compile(r"\{\{(?:-[ \t\r\n]+)?[ \t\r\n]*(if|with|range|block|define|end)\b")
+_KEYWORD = re.compile(rf"\{{\{{{_TRIM}[ \t\r\n]*(if|with|range|block|define|end)\b")
 # a field of the dot, not of a variable, of another field or of a result: `.x`, but not `$labels.x` or `.Labels.x`
 _DOT_FIELD = re.compile(r"(?<![\w).])\.([a-z]\w*)")
 _MOVES_DOT = {"with", "range", "block", "define"}
@@ -92,7 +92,8 @@ def _pieces(text: str, parameters: Sequence[Parameter], field: str) -> list[_Pie
         found = PLACEHOLDER.fullmatch(text, start, action.end())
         if found and (found["name"] in declared or not any(blocks)):
             placeholder = Placeholder.of(found, at)
-            declared_parameter(placeholder, declared, field, position_of(text, start))
+            if found["name"] not in declared:
+                raise unknown_parameter(found["name"], declared, field, position_of(text, start))
             before = text[at : placeholder.start]
             _check_brace(before, placeholder, text, field)
             pieces += (_Piece(before), _Piece(text[placeholder.start : placeholder.end], placeholder))
@@ -110,7 +111,7 @@ def _check_brace(before: str, placeholder: Placeholder, text: str, field: str) -
     # only a trim mark can bring a brace this near: {{{ would have been read as {{ and {
     if before.endswith("{"):
         message = f'a brace would join the value of {placeholder}: write {{{{"{{"}}}} for it'
-        raise InvalidInput.of(field, Reason.TEMPLATE_SYNTAX, message, position_of(text, placeholder.start))
+        raise InvalidInput.of(field, Reason.TEMPLATE_SYNTAX, message, position_of(text, placeholder.at))
 
 
 def _follow_blocks(action: str, blocks: list[bool]) -> None:
@@ -134,7 +135,7 @@ def _check_fields(action: re.Match[str], declared: Mapping[str, Parameter], fiel
     if name in declared:
         message = f"the parameter {shown(name)} stands alone, with no function or block around: {{{{ .{name} }}}}"
         raise InvalidInput.of(field, Reason.TEMPLATE_SYNTAX, message, position)
-    declared_parameter(Placeholder(name, 0, 0), declared, field, position)
+    raise unknown_parameter(name, declared, field, position)
 
 
 def _trims_before(pieces: Sequence[_Piece], filled: Sequence[str], at: int) -> bool:
@@ -153,6 +154,9 @@ _GO_ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 def _literal(value: str, trimmed_before: bool, trimmed_after: bool, more: bool) -> str:
     """A value as text/template gives it back: what it would take for an action, or trim, becomes a Go string."""
+    if not value and (trimmed_before or trimmed_after):
+        # the trimming ends here, as it would at the placeholder
+        return '{{""}}'
     special = [r"\{\{+"]
     if more:
         # what follows may begin with a brace
@@ -160,5 +164,5 @@ def _literal(value: str, trimmed_before: bool, trimmed_after: bool, more: bool) 
     if trimmed_before:
         special.append(r"\A[ \t\r\n]+")
     if trimmed_after:
-        special.append(r"(?<![ \t\r\n])[ \t\r\n]+\Z")
+        special.append(r"(?:\{|(?<![ \t\r\n]))[ \t\r\n]+\Z")
     return re.sub("|".join(special), lambda part: '{{"' + part[0].translate(_GO_ESCAPES) + '"}}', value)

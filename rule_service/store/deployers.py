@@ -1,15 +1,14 @@
-"""Deployers: their leases by the database's clock, their reports under the fence of an epoch, and what is known of them."""
+"""Deployers: leases by the database's clock, reports under the fence of an epoch, and what is known of each."""
 
 import math
 from collections.abc import Sequence
-
-from rulecast.errors import Conflict, FailedPrecondition, NotFound
-from rulecast.reasons import Reason
 
 from rule_service.store.encode import scopes_json, scopes_of
 from rule_service.store.pool import Database, Row, Session
 from rule_service.usecases.ports import DeployerFacts, FateState, FileFate
 from rule_service.usecases.ports_delivery import Claim, EffectiveFacts, HelloFacts
+from rulecast.errors import Conflict, FailedPrecondition, NotFound
+from rulecast.reasons import Reason
 
 OUTCOMES = "rulecast_outcomes"
 """The channel that is notified when what is known of a deployer has changed. Its payload is the deployer's id."""

@@ -7,9 +7,7 @@ PostgreSQL would change are written `{"number": "-0.0"}`.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, assert_never
-
-from rulecast.errors import Position
+from typing import Any, Protocol, assert_never
 
 from rule_service.domain.model import (
     AlertRule,
@@ -31,8 +29,15 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.domain.warning import RuleWarning
+from rulecast.errors import Position
 
 Json = dict[str, Any]
+
+
+class Columns(Protocol):
+    """A row of a table, or its JSON: the names are the same."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 def dump(value: object) -> str:
@@ -204,8 +209,8 @@ def resource_json(value: object) -> Json:
             raise TypeError(f"the history keeps resources, not {type(value).__name__}")
 
 
-def rule_of(row: Mapping[str, Any]) -> AlertRule:
-    """A rule from a row of the table or from its JSON: the names are the same."""
+def rule_of(row: Columns) -> AlertRule:
+    """A rule from its row."""
     return AlertRule(
         id=row["id"],
         key=row["key"],
@@ -221,13 +226,13 @@ def rule_of(row: Mapping[str, Any]) -> AlertRule:
     )
 
 
-def group_of(row: Mapping[str, Any]) -> Group:
-    """A group from a row of the table or from its JSON."""
+def group_of(row: Columns) -> Group:
+    """A group from its row."""
     return Group(row["id"], row["namespace_id"], row["label_value"], row["parent_id"], row["description"])
 
 
-def namespace_of(row: Mapping[str, Any]) -> Namespace:
-    """A namespace from a row of the table or from its JSON."""
+def namespace_of(row: Columns) -> Namespace:
+    """A namespace from its row."""
     return Namespace(row["id"], row["label"], row["policy_priority"], row["description"])
 
 

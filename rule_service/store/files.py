@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
-from rulecast.digest import file_sha256
-
 from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import Scope
 from rule_service.store.encode import scope_columns, scope_of
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, page_of
 from rule_service.usecases.ports import FileFacts, Page, StoredFile
+from rulecast.digest import file_sha256
 
 # the length of a value that is stored elsewhere is known without reading it
 _FACTS = "name, scope_level, scope_id, sha256, revision, rule_count, octet_length(content) AS size, modified_at"

@@ -49,7 +49,9 @@ def load_migrations() -> tuple[Migration, ...]:
     files = resources.files("rule_service.store").joinpath("migrations")
     named = ((_FILE_NAME.fullmatch(file.name), file) for file in files.iterdir())
     found = [
-        Migration(int(match["version"]), match["name"], file.read_text(encoding="utf-8")) for match, file in named if match
+        Migration(int(match["version"]), match["name"], file.read_text(encoding="utf-8"))
+        for match, file in named
+        if match
     ]
     return tuple(sorted(found, key=lambda migration: migration.version))
 
@@ -93,7 +95,9 @@ async def _connection(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Rec
 async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     # polled, since a session that waits in pg_advisory_lock holds a snapshot, for which CREATE INDEX CONCURRENTLY waits
     async with asyncio.timeout(LOCK_TIMEOUT):
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+        while True:
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                return
             await asyncio.sleep(LOCK_POLL)
 
 

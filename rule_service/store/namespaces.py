@@ -1,12 +1,11 @@
 """Namespaces: few, so that all of them are read wherever labels matter."""
 
-from rulecast.reasons import Reason
-
 from rule_service.domain.model import Namespace
 from rule_service.store.encode import namespace_of
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, missing, page_of, record_of
 from rule_service.usecases.ports import Page, Record
+from rulecast.reasons import Reason
 
 _COLUMNS = "id, label, policy_priority, description, revision, created_at, updated_at"
 
@@ -17,9 +16,7 @@ async def get(session: Session, id: str) -> Record[Namespace] | None:
 
 
 async def page(session: Session, after: str, limit: int) -> Page[Record[Namespace]]:
-    rows = await session.rows(
-        f"SELECT {_COLUMNS} FROM namespaces WHERE id > $1 ORDER BY id LIMIT $2", after, limit + 1
-    )
+    rows = await session.rows(f"SELECT {_COLUMNS} FROM namespaces WHERE id > $1 ORDER BY id LIMIT $2", after, limit + 1)
     return page_of(rows, limit, _record)
 
 

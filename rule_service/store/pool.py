@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: the pool, sessions that speak the caller's errors, and waiting for a database to be there."""
+"""Connections to PostgreSQL: the pool, sessions that speak the caller's errors, and waiting for a database."""
 
 import asyncio
 import json
@@ -12,12 +12,11 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
+from rule_service.store.encode import dump
+from rule_service.store.refusals import Refused, refusal, unavailable
 from rulecast.errors import RulecastError, Unavailable
 from rulecast.process.backoff import full_jitter
 from rulecast.reasons import Reason
-
-from rule_service.store.encode import dump
-from rule_service.store.refusals import Refused, refusal, unavailable
 
 CONNECT_TIMEOUT = 5.0  # seconds, of one attempt
 ACQUIRE_TIMEOUT = 10.0  # seconds to wait for a connection of the pool to be free
@@ -74,7 +73,7 @@ class Session:
         return _touched(status)
 
     def _in_our_words(self, error: BaseException, *, deleting: bool = False) -> BaseException:
-        return refusal(error, deleting=deleting, closed=self._connection.is_closed()) or error
+        return refusal(error, deleting=deleting, closed=_closed(self._connection)) or error
 
 
 class Database:
@@ -146,7 +145,7 @@ async def _transaction(
     try:
         await transaction.start()
     except Refused as error:
-        raise refusal(error, closed=connection.is_closed()) or error from error
+        raise refusal(error, closed=_closed(connection)) or error from error
     try:
         yield
     except BaseException:
@@ -155,10 +154,20 @@ async def _transaction(
     if rollback:
         await _roll_back(transaction)
         return
+    if _closed(connection):
+        raise unavailable(ConnectionError("the connection was lost before the commit, so nothing was saved"))
     try:
         await transaction.commit()
     except Refused as error:
-        raise _commit_failed(error, closed=connection.is_closed()) from error
+        raise _commit_failed(error, closed=_closed(connection)) from error
+
+
+def _closed(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        # the pool takes a connection back by itself when it is lost
+        return True
 
 
 async def _roll_back(transaction: asyncpg.transaction.Transaction) -> None:
@@ -176,7 +185,7 @@ def _commit_failed(error: BaseException, *, closed: bool) -> BaseException:
     return Unavailable.of(
         "",
         Reason.DATABASE_UNAVAILABLE,
-        f"the connection was lost at the commit ({error}); whether it was saved is not known: read before you try again",
+        f"the connection was lost at the commit ({error}); whether it was saved is not known: read, then try again",
     )
 
 
@@ -219,7 +228,9 @@ async def wait_for_database(dsn: str, *, first: float = 0.25, cap: float = 5.0) 
             raise
         except Refused as error:
             reason = str(error) or type(error).__name__
-            log.warning("database does not answer", database=place, error=reason, attempt=attempt, next_in=round(pause, 2))
+            log.warning(
+                "database does not answer", database=place, error=reason, attempt=attempt, next_in=round(pause, 2)
+            )
             await asyncio.sleep(pause)
         else:
             await connection.close(timeout=CLOSE_TIMEOUT)

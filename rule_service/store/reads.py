@@ -6,7 +6,18 @@ from contextlib import AbstractAsyncContextManager
 
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, KeyWorld, Namespace, Target
 from rule_service.domain.render import RenderedRule
-from rule_service.store import deployers, files, groups, history, namespaces, rendered, rules, targets, templates, worlds
+from rule_service.store import (
+    deployers,
+    files,
+    groups,
+    history,
+    namespaces,
+    rendered,
+    rules,
+    targets,
+    templates,
+    worlds,
+)
 from rule_service.store.pool import Session
 from rule_service.usecases.ports import DeployerFacts, FileFacts, LoggedChange, Page, Record, RuleFilter, StoredFile
 

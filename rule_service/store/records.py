@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from rulecast.errors import NotFound
-from rulecast.reasons import Reason
-
 from rule_service.store.pool import Row
 from rule_service.usecases.ports import Page, Record
+from rulecast.errors import NotFound
+from rulecast.reasons import Reason
 
 T = TypeVar("T")
 

@@ -69,16 +69,12 @@ _NO_SUCH_NAMESPACE = "there is no such namespace: create it first"
 _NO_SUCH_GROUP = "there is no such group: create it first"
 
 _MISSING: Mapping[str, _Words] = {
-    "groups_namespace_fkey": _Words(
-        NotFound, "group.namespace_id", Reason.NAMESPACE_NOT_FOUND, _NO_SUCH_NAMESPACE
-    ),
+    "groups_namespace_fkey": _Words(NotFound, "group.namespace_id", Reason.NAMESPACE_NOT_FOUND, _NO_SUCH_NAMESPACE),
     "groups_parent_fkey": _Words(
         NotFound, "group.parent_id", Reason.GROUP_NOT_FOUND, "there is no such group in this namespace"
     ),
     "target_groups_group_fkey": _Words(NotFound, "target.group_ids", Reason.GROUP_NOT_FOUND, _NO_SUCH_GROUP),
-    "rules_namespace_fkey": _Words(
-        NotFound, "rule.scope.namespace_id", Reason.NAMESPACE_NOT_FOUND, _NO_SUCH_NAMESPACE
-    ),
+    "rules_namespace_fkey": _Words(NotFound, "rule.scope.namespace_id", Reason.NAMESPACE_NOT_FOUND, _NO_SUCH_NAMESPACE),
     "rules_group_fkey": _Words(NotFound, "rule.scope.group_id", Reason.GROUP_NOT_FOUND, _NO_SUCH_GROUP),
 }
 
@@ -128,7 +124,9 @@ def refusal(error: BaseException, *, deleting: bool = False, closed: bool = Fals
     deleting: the statement deletes rows, so that a foreign key that is hurt means: still in use.
     closed: the connection is closed, so that any complaint of asyncpg about its state means: lost.
     """
-    if isinstance(error, _LOST) or (closed and isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError))):
+    if isinstance(error, _LOST) or (
+        closed and isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError))
+    ):
         return unavailable(error)
     if isinstance(error, _RACES):
         return Conflict.of("", Reason.CONCURRENT_CHANGE, "somebody else changed the same thing meanwhile: try again")

@@ -15,9 +15,7 @@ _COLUMNS = """
 
 
 async def of_rules(session: Session, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
-    rows = await session.rows(
-        f"SELECT {_COLUMNS} FROM rendered_rules WHERE rule_id = ANY ($1::text[])", list(rule_ids)
-    )
+    rows = await session.rows(f"SELECT {_COLUMNS} FROM rendered_rules WHERE rule_id = ANY ($1::text[])", list(rule_ids))
     return {row["rule_id"]: _rule(row) for row in rows}
 
 
@@ -47,9 +45,7 @@ async def beside(session: Session, rule_ids: Collection[str]) -> dict[str, int]:
 
 
 async def files_of_keys(session: Session, keys: Collection[str]) -> set[str]:
-    rows = await session.rows(
-        "SELECT DISTINCT file_name FROM rendered_rules WHERE key = ANY ($1::text[])", list(keys)
-    )
+    rows = await session.rows("SELECT DISTINCT file_name FROM rendered_rules WHERE key = ANY ($1::text[])", list(keys))
     return {row["file_name"] for row in rows}
 
 

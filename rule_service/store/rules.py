@@ -3,14 +3,13 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from rulecast.reasons import Reason
-
 from rule_service.domain.model import AlertRule, Scope
 from rule_service.store.encode import config_json, rule_of, scope_columns, spec_json
 from rule_service.store.groups import down, up
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, missing, page_of, record_of
 from rule_service.usecases.ports import Page, Record, RuleFilter
+from rulecast.reasons import Reason
 
 _COLUMNS = """
     id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority, enabled,
@@ -71,7 +70,7 @@ async def keys_for_series(session: Session, group_ids: Collection[str], namespac
 async def keys_around_groups(session: Session, group_ids: Collection[str]) -> set[str]:
     rows = await session.rows(
         f"""
-        WITH RECURSIVE {up('$1::text[]')}, {down('$1::text[]')}
+        WITH RECURSIVE {up("$1::text[]")}, {down("$1::text[]")}
         SELECT DISTINCT key FROM rules
         WHERE live_group_id = ANY (ARRAY (SELECT id FROM up UNION SELECT id FROM down))
         """,
@@ -94,9 +93,7 @@ async def keys_of_namespace(session: Session, namespace_id: str) -> set[str]:
 
 async def all_keys(session: Session) -> set[str]:
     """Every key that has a live rule or a rendered one."""
-    rows = await session.rows(
-        "SELECT key FROM rules WHERE deleted_at IS NULL UNION SELECT key FROM rendered_rules"
-    )
+    rows = await session.rows("SELECT key FROM rules WHERE deleted_at IS NULL UNION SELECT key FROM rendered_rules")
     return {row["key"] for row in rows}
 
 

@@ -1,13 +1,12 @@
 """Targets and which groups they are in. The groups of a target come back in the order of their ids."""
 
-from rulecast.errors import NotFound
-from rulecast.reasons import Reason
-
 from rule_service.domain.model import Target
 from rule_service.store.encode import exporters_json, exporters_of
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, missing, page_of, record_of
 from rule_service.usecases.ports import Page, Record
+from rulecast.errors import NotFound
+from rulecast.reasons import Reason
 
 _COLUMNS = """
     targets.id, hostname, address, labels, exporters, revision, created_at, updated_at,

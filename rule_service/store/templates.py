@@ -2,13 +2,12 @@
 
 from collections.abc import Collection
 
-from rulecast.reasons import Reason
-
 from rule_service.domain.model import AlertTemplate
 from rule_service.store.encode import spec_json, spec_of
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, missing, page_of, record_of
 from rule_service.usecases.ports import Page, Record
+from rulecast.reasons import Reason
 
 _COLUMNS = "id, key, spec, version, description, revision, created_at, updated_at"
 

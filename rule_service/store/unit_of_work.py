@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Scope, Target
 from rule_service.domain.render import RenderedRule
-from rule_service.store import files, groups, history, namespaces, rendered, rules, targets, templates
+from rule_service.store import files as rendered_files
+from rule_service.store import groups, history, namespaces, rendered, rules, targets, templates
 from rule_service.store.history import Counter
 from rule_service.store.pool import Database, Session
 from rule_service.store.reads import PostgresReads
@@ -19,6 +20,8 @@ from rule_service.usecases.ports import FileFacts, Fragment, LoggedChange, Recor
 
 DRY = 0
 """The revision of a dry run."""
+
+LOCK_FIRST = "take_revision must come before the first write"
 
 
 class PostgresStore(PostgresReads):
@@ -56,13 +59,16 @@ class PostgresTransaction(PostgresReads):
 
     @property
     def _stamp(self) -> Stamp:
+        """Raises RuntimeError where the lock is not held."""
         if self._stamped is None:
-            raise RuntimeError("take_revision must come before the first write")
+            raise RuntimeError(LOCK_FIRST)
         return self._stamped
 
-    def _writing(self) -> Session:
-        """The session for a write that leaves no stamp."""
-        return self._session_with(self._stamp)
+    def _locked(self) -> Session:
+        """The session, for a deletion: it leaves no stamp, but needs the lock as every write does."""
+        if self._stamped is None:
+            raise RuntimeError(LOCK_FIRST)
+        return self._open
 
     async def take_revision(self) -> int:
         if self._stamped is None:
@@ -85,7 +91,7 @@ class PostgresTransaction(PostgresReads):
         return await namespaces.update(self._open, self._stamp, namespace)
 
     async def delete_namespace(self, id: str) -> None:
-        await namespaces.delete(self._writing(), id)
+        await namespaces.delete(self._locked(), id)
 
     async def insert_group(self, group: Group) -> Record[Group]:
         return await groups.insert(self._open, self._stamp, group)
@@ -94,7 +100,7 @@ class PostgresTransaction(PostgresReads):
         return await groups.update(self._open, self._stamp, group)
 
     async def delete_group(self, id: str) -> None:
-        await groups.delete(self._writing(), id)
+        await groups.delete(self._locked(), id)
 
     async def insert_target(self, target: Target) -> Record[Target]:
         return await targets.insert(self._open, self._stamp, target)
@@ -103,7 +109,7 @@ class PostgresTransaction(PostgresReads):
         return await targets.update(self._open, self._stamp, target)
 
     async def delete_target(self, id: str) -> None:
-        await targets.delete(self._writing(), id)
+        await targets.delete(self._locked(), id)
 
     async def insert_template(self, template: AlertTemplate) -> Record[AlertTemplate]:
         return await templates.insert(self._open, self._stamp, template)
@@ -112,7 +118,7 @@ class PostgresTransaction(PostgresReads):
         return await templates.update(self._open, self._stamp, template)
 
     async def delete_template(self, id: str) -> None:
-        await templates.delete(self._writing(), id)
+        await templates.delete(self._locked(), id)
 
     async def insert_rule(self, rule: AlertRule) -> Record[AlertRule]:
         return await rules.insert(self._open, self._stamp, rule)
@@ -151,16 +157,16 @@ class PostgresTransaction(PostgresReads):
         await rendered.put(self._open, self._stamp, rules)
 
     async def delete_rendered(self, rule_ids: Collection[str]) -> None:
-        await rendered.delete(self._writing(), rule_ids)
+        await rendered.delete(self._locked(), rule_ids)
 
     async def fragments(self, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
         return await rendered.fragments(self._open, file_names)
 
     async def file_facts(self, names: Collection[str]) -> dict[str, FileFacts]:
-        return await files.facts(self._open, names)
+        return await rendered_files.facts(self._open, names)
 
-    async def put_files(self, files_of_scopes: Sequence[tuple[Scope, RuleFile]]) -> None:
-        await files.put(self._open, self._stamp, files_of_scopes)
+    async def put_files(self, files: Sequence[tuple[Scope, RuleFile]]) -> None:
+        await rendered_files.put(self._open, self._stamp, files)
 
     async def delete_files(self, names: Collection[str]) -> None:
-        await files.delete(self._writing(), names)
+        await rendered_files.delete(self._locked(), names)

@@ -1,6 +1,7 @@
 """The worlds of keys: all that decides about them, read in one statement and so in one state of the database."""
 
 from collections.abc import Collection, Iterable, Mapping
+
 from rule_service.domain.model import AlertRule, Group, GroupScope, KeyWorld, Namespace
 from rule_service.store.encode import group_of, namespace_of, rule_of
 from rule_service.store.groups import down, up
@@ -36,7 +37,9 @@ async def of_keys(session: Session, keys: Collection[str]) -> dict[str, KeyWorld
                 namespaces[value["id"]] = namespace_of(value)
     children = _children(groups.values())
     return {
-        key: KeyWorld(key, namespaces, _around(of_key, groups, children), tuple(sorted(of_key, key=lambda each: each.id)))
+        key: KeyWorld(
+            key, namespaces, _around(of_key, groups, children), tuple(sorted(of_key, key=lambda each: each.id))
+        )
         for key, of_key in rules.items()
     }
 

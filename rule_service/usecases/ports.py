@@ -21,6 +21,7 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.domain.render import RenderedRule
+from rulecast.errors import Position
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -310,10 +311,11 @@ class Store(Reads, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CheckFailure:
-    """promtool's word on one rule: `message` is its own."""
+    """promtool's word on one rule: `message` is its own. position: in the rendered expression, where it says."""
 
     rule_id: str
     message: str
+    position: Position | None = None
 
 
 class RuleChecker(Protocol):

@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import RuleFile, assemble_file, group_names, parse_file_name
 from rule_service.domain.model import KeyWorld, Scope
-from rule_service.domain.render import RenderedRule, render_key
+from rule_service.domain.render import RenderedRule, render_rule
+from rule_service.usecases.blame import refused_by_promtool, with_fields
 from rule_service.usecases.change import (
     Change,
     FileChange,
@@ -24,7 +26,6 @@ from rule_service.usecases.change import (
     Written,
 )
 from rule_service.usecases.ports import (
-    CheckFailure,
     Fragment,
     LoggedChange,
     ResourceChange,
@@ -34,12 +35,14 @@ from rule_service.usecases.ports import (
 )
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast.digest import file_sha256
-from rulecast.errors import Conflict, InvalidInput, Violation
+from rulecast.errors import Conflict, InvalidInput, RulecastError
 from rulecast.reasons import Reason
 
 T = TypeVar("T")
 
-ATTEMPTS = 5
+ATTEMPTS = 10
+"""How often an edit is checked anew because other replicas have changed what it renders to."""
+
 RENDERED_INLINE = 20
 """Up to so many rules are rendered on the event loop; more take long enough to go to a thread."""
 
@@ -49,7 +52,7 @@ class Edited(Generic[T]):
     """What an edit did in its transaction.
 
     keys: the alerts whose rules may render differently now. resources: what changed.
-    samples: further rules for promtool to see. fields: where in the request a rule that it refuses stands, by rule id.
+    samples: further rules for promtool to see. fields: where in the request a rule stands, by rule id.
     """
 
     value: T
@@ -88,12 +91,13 @@ class _Attempt(Generic[T]):
 
 
 class Publisher:
-    """Runs edits. One for the process; it keeps nothing between calls."""
+    """Runs edits. One for the process."""
 
     def __init__(self, store: Store, checker: RuleChecker, waiter: RolloutWaiter) -> None:
         self._store = store
         self._checker = checker
         self._waiter = waiter
+        self._turn = asyncio.Lock()
 
     async def publish(self, edit: Edit[T], options: WriteOptions) -> Written[T]:
         """Runs an edit, or tries it. Raises what the edit raises, and InvalidInput for what promtool refuses.
@@ -105,20 +109,18 @@ class Publisher:
         await self._check(attempt, accepted)
         if options.validate_only or attempt.empty:
             return attempt.written(Change(0, attempt.files, attempt.warnings))
-        for _ in range(ATTEMPTS):
-            revision, attempt = await self._commit(edit, accepted, options)
-            if revision or attempt.empty:
-                rollout = await self._waiter.wait(revision, options.wait_timeout) if revision else None
-                return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
-            await self._check(attempt, accepted)
-        raise Conflict.of("", Reason.ETAG_MISMATCH, "others kept changing the same alert meanwhile; try again")
+        revision, attempt = await self._commit(edit, accepted, options)
+        if attempt.unchecked(accepted):
+            revision, attempt = await self._commit_in_turn(edit, attempt, accepted, options)
+        rollout = await self._waiter.wait(revision, options.wait_timeout) if revision else None
+        return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
 
     async def _try(self, edit: Edit[T]) -> _Attempt[T]:
         async with self._store.transaction(rollback=True) as transaction:
             return await _run(edit, transaction)
 
     async def _commit(self, edit: Edit[T], accepted: Collection[str], options: WriteOptions) -> tuple[int, _Attempt[T]]:
-        """The revision, and what was committed; revision 0 where something is rendered that was not checked yet."""
+        """The revision, and what was committed. 0: nothing differs, or what was rendered is not all checked yet."""
         try:
             async with self._store.transaction() as transaction:
                 # before anything is read: this row is the commit lock
@@ -136,13 +138,25 @@ class Publisher:
             return 0, attempt
         return revision, attempt
 
+    async def _commit_in_turn(
+        self, edit: Edit[T], attempt: _Attempt[T], accepted: set[str], options: WriteOptions
+    ) -> tuple[int, _Attempt[T]]:
+        """As `_commit`, for an edit that others have overtaken: these take turns, or none would ever be the first."""
+        async with self._turn:
+            for _ in range(ATTEMPTS):
+                await self._check(attempt, accepted)
+                revision, attempt = await self._commit(edit, accepted, options)
+                if not attempt.unchecked(accepted):
+                    return revision, attempt
+        raise Conflict.of("", Reason.CONTENTION, "others kept changing the same alert meanwhile: try again")
+
     async def _check(self, attempt: _Attempt[T], accepted: set[str]) -> None:
         rules = attempt.unchecked(accepted)
         if not rules:
             return
         failures = await self._checker.check(rules)
         if failures:
-            raise InvalidInput(tuple(_violation(failure, attempt.edited.fields) for failure in failures))
+            raise InvalidInput(tuple(refused_by_promtool(failure, attempt.edited.fields) for failure in failures))
         accepted.update(rule.text for rule in rules)
 
 
@@ -150,17 +164,12 @@ class _NotCommitted(Exception):
     """Leaves the transaction without committing it."""
 
 
-def _violation(failure: CheckFailure, fields: Mapping[str, str]) -> Violation:
-    place = fields.get(failure.rule_id, f"rules[{failure.rule_id}]")
-    return Violation(place, Reason.QUERY_INVALID, f"promtool refuses the rendered rule: {failure.message}")
-
-
 async def _run(edit: Edit[T], transaction: Transaction) -> _Attempt[T]:
     edited = await edit(transaction)
     if not edited.keys:
         return _Attempt(edited)
     before = await transaction.rendered_of_keys(edited.keys)
-    after = await _render(await transaction.key_worlds(edited.keys))
+    after = await _render(await transaction.key_worlds(edited.keys), edited.fields)
     new = tuple(rule for id, rule in after.items() if before.get(id) != rule)
     gone = tuple(id for id in before if id not in after)
     await transaction.put_rendered(new)
@@ -181,14 +190,23 @@ def _groups(fragments: Mapping[str, Sequence[Fragment]]) -> dict[str, str]:
     return groups
 
 
-async def _render(worlds: Mapping[str, KeyWorld]) -> dict[str, RenderedRule]:
+async def _render(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> dict[str, RenderedRule]:
     if sum(len(world.rules) for world in worlds.values()) <= RENDERED_INLINE:
-        return _rendered(worlds)
-    return await asyncio.to_thread(_rendered, worlds)
+        return _rendered(worlds, fields)
+    return await asyncio.to_thread(_rendered, worlds, fields)
 
 
-def _rendered(worlds: Mapping[str, KeyWorld]) -> dict[str, RenderedRule]:
-    return {rule.rule_id: rule for world in worlds.values() for rule in render_key(world)}
+def _rendered(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> dict[str, RenderedRule]:
+    rendered = {}
+    for world in worlds.values():
+        index = WorldIndex(world)
+        for rule in world.rules:
+            if rule.enabled:
+                try:
+                    rendered[rule.id] = render_rule(rule, index)
+                except RulecastError as error:
+                    raise with_fields(error, rule.id, fields) from error
+    return rendered
 
 
 async def _assemble(transaction: Transaction, fragments: Mapping[str, Sequence[Fragment]]) -> tuple[FileChange, ...]:

@@ -88,7 +88,7 @@ def _edited(record: Record[AlertRule], before: AlertRule | None, after: AlertRul
         record,
         (ResourceChange("rule", id, before, after),),
         frozenset([record.value.key]),
-        fields={id: "rule.spec"},
+        fields={id: "rule"},
     )
 
 

@@ -102,5 +102,5 @@ def _edited(
         record,
         (ResourceChange("template", after.id, before, after),),
         samples=(sample_of(after),),
-        fields={after.id: "template.spec"},
+        fields={after.id: "template"},
     )

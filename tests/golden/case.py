@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rulecast.errors import RulecastError
 
 from rule_service.domain.check import check_group, check_namespace, check_rule
 from rule_service.domain.layout import assemble_file
@@ -27,6 +26,7 @@ from rule_service.domain.model import (
     ScopeMode,
 )
 from rule_service.domain.render import RenderedRule, render_key
+from rulecast.errors import RulecastError
 
 _MARK = "=== "
 
@@ -92,9 +92,7 @@ def _worlds(document: Mapping[str, Any]) -> list[KeyWorld]:
 
 
 def _group(written: Mapping[str, Any]) -> Group:
-    return Group(
-        written["id"], written["namespace"], written.get("label_value", written["id"]), written.get("parent")
-    )
+    return Group(written["id"], written["namespace"], written.get("label_value", written["id"]), written.get("parent"))
 
 
 def _spec(written: Mapping[str, Any]) -> AlertSpec:
@@ -110,7 +108,9 @@ def _spec(written: Mapping[str, Any]) -> AlertSpec:
 
 
 def _parameter(written: Mapping[str, Any]) -> Parameter:
-    return Parameter(**{**written, "type": ParameterType(written["type"]), "allowed": tuple(written.get("allowed", ()))})
+    return Parameter(
+        **{**written, "type": ParameterType(written["type"]), "allowed": tuple(written.get("allowed", ()))}
+    )
 
 
 def _config(written: Mapping[str, Any]) -> Config:
@@ -134,8 +134,11 @@ def _rule(written: Mapping[str, Any], specs: Mapping[str, AlertSpec]) -> AlertRu
 
 
 def _scope(written: str | Mapping[str, str]) -> Scope:
-    if isinstance(written, str):
-        assert written == "global", written
-        return GlobalScope()
-    [(kind, id_)] = written.items()
-    return {"namespace": NamespaceScope, "group": GroupScope}[kind](id_)
+    match written:
+        case "global":
+            return GlobalScope()
+        case {"namespace": id_}:
+            return NamespaceScope(id_)
+        case {"group": id_}:
+            return GroupScope(id_)
+    raise ValueError(f"not a scope: {written}")

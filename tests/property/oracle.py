@@ -21,13 +21,14 @@ from rule_service.domain.model import (
 
 def winner(world: KeyWorld, labels: Mapping[str, str]) -> AlertRule | None:
     """The rule that evaluates a series: found by asking of each rule whether any other one beats it."""
-    holding = [rule for rule in world.rules if _holds(rule, world, labels)]
+    holding = [rule for rule in world.rules if holds(rule, world, labels)]
     unbeaten = [rule for rule in holding if not any(_beats(other, rule, holding, world) for other in holding)]
     assert len(unbeaten) <= 1, "two winners"
     return unbeaten[0] if unbeaten else None
 
 
-def _holds(rule: AlertRule, world: KeyWorld, labels: Mapping[str, str]) -> bool:
+def holds(rule: AlertRule, world: KeyWorld, labels: Mapping[str, str]) -> bool:
+    """Whether a series is in the scope of a rule."""
     if isinstance(rule.scope, GlobalScope):
         return True
     value = labels.get(world.namespaces[_namespace_id(rule, world)].label, "")

@@ -17,6 +17,7 @@ from rule_service.domain.merge import merge_config
 from rule_service.domain.model import AlertRule, GroupScope, KeyWorld, Scope
 from rule_service.domain.render import RULE_ANNOTATION, RenderedRule, render_key
 from rule_service.domain.resolve import resolve
+from rule_service.domain.scope import own_values
 from tests.property import oracle
 from tests.property.worlds import SPECS, VALUE, World, worlds
 from tests.support.promtool import alert_test, escaped, promtool
@@ -104,6 +105,10 @@ def check(world: World, directory: Path) -> None:
             assert merged.labels == expected.labels
             assert merged.annotations == expected.annotations
             assert merged.parameters == expected.parameters
+            own = own_values(rule, index)
+            for labels in world.series:
+                in_scope = all(labels.get(label, "") in values for label, values in own.items())
+                assert in_scope is oracle.holds(rule, key, labels)
     run_in_prometheus(world, directory)
 
 

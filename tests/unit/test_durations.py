@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rulecast.errors import InvalidInput
-from rulecast.reasons import Reason
 
 from rule_service.domain.durations import format_duration, parse_duration
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
 
 LONGEST = 9_223_372_036_854
 YEAR = 365 * 24 * 60 * 60 * 1000

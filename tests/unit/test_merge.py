@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from rulecast.errors import InvalidInput
-from rulecast.reasons import Reason
 
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.merge import Merged, Origin, TraceEntry, merge_config
 from rule_service.domain.model import AlertRule, AlertSpec, Config, MergeStrategy, Parameter, ParameterType
 from rule_service.domain.warning import WarningCode
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
 from tests.support.worlds import SPEC, THRESHOLD, group, rule, world
 
 GROUPS = (group("env/prod"), group("env/prod/eu"), group("env/eu/eu1"))

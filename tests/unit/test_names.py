@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rulecast.errors import InvalidInput
-from rulecast.reasons import Reason
 
 from rule_service.domain import names
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
 
 Check = Callable[[str, str], None]
 

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rulecast.errors import InvalidInput
-from rulecast.reasons import Reason
 
 from rule_service.domain.model import Parameter, ParameterType, ParameterValue
 from rule_service.domain.parameters import (
@@ -19,6 +17,8 @@ from rule_service.domain.parameters import (
     format_number,
 )
 from rule_service.domain.promql.tokens import TokenKind, tokenize
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
 
 PERCENT = Parameter("threshold", ParameterType.NUMBER, default=80.0, minimum=0.0, maximum=100.0)
 WINDOW = Parameter("window", ParameterType.DURATION, default="5m", minimum="1m", maximum="1h")

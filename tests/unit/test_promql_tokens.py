@@ -1,7 +1,5 @@
 """Cutting PromQL into words."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +12,16 @@ from rulecast.reasons import Reason
 
 def words(text: str) -> list[tuple[str, str]]:
     return [(token.kind.name, text[token.start : token.end]) for token in tokenize(text)]
+
+
+def tokens_of(text: str) -> list[Token] | None:
+    """None where the text is refused, which is always with a reason and a position."""
+    try:
+        return tokenize(text)
+    except InvalidInput as error:
+        if error.reason is not Reason.QUERY_INVALID or error.violations[0].position is None:
+            raise
+        return None
 
 
 def test_every_kind_of_word() -> None:
@@ -108,10 +116,8 @@ def test_columns_count_characters() -> None:
 
 @given(st.text(st.sampled_from("ab:09.eEx_mhs+-*/%^=!~<>(){}[],@#\"'`\\ \t\n\ré"), max_size=30))
 def test_words_cover_everything_but_white_space(text: str) -> None:
-    try:
-        tokens = tokenize(text)
-    except InvalidInput as error:
-        assert error.violations[0].position is not None
+    tokens = tokens_of(text)
+    if tokens is None:
         return
     at = 0
     for token in [*tokens, Token(TokenKind.END, len(text), len(text))]:
@@ -120,16 +126,10 @@ def test_words_cover_everything_but_white_space(text: str) -> None:
     assert all(token.start < token.end for token in tokens)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["1" * 100_000 + "x", '"' + "\\" * 100_001, "1_" * 50_000 + "é", "1h" * 50_000, " " * 100_000, "'" + "a" * 100_000],
-)
-def test_long_words_do_not_backtrack(text: str) -> None:
+@pytest.mark.parametrize("start", ["1", '"', "'", "1_", "1h", "1.", '"\\', "0x", "1e"])
+def test_long_words_do_not_backtrack(start: str) -> None:
     # quadratic backtracking would take minutes here and run into the time limit
-    try:
-        assert tokenize(text) == []
-    except InvalidInput as error:
-        assert error.reason is Reason.QUERY_INVALID
+    assert tokens_of(start * 200_000 + "é") is None
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
@@ -139,12 +139,10 @@ def test_a_quoted_value_is_one_string_that_reads_back(value: str) -> None:
     assert unquote(literal) == value
 
 
-@pytest.mark.parametrize(
-    "char", [chr(code) for code in (*range(1, 32), *range(0x7F, 0xA0), 0xFFFD, 0xFFFE, 0x2028, 0xFEFF)]
-)
-def test_what_is_not_printable_is_written_as_an_escape(char: str) -> None:
-    assert quote(char).isascii()
-    assert unquote(quote(char)) == char
+@pytest.mark.parametrize("code", [*range(1, 32), *range(0x7F, 0xA0), 0xFFFD, 0xFFFE, 0x2028, 0xFEFF, 0xE0001])
+def test_what_is_not_printable_is_written_as_an_escape(code: int) -> None:
+    assert quote(chr(code)).isascii()
+    assert unquote(quote(chr(code))) == chr(code)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +164,3 @@ def test_a_bad_escape_says_where() -> None:
     with pytest.raises(BadEscape) as caught:
         unquote(r'"ab\q"')
     assert caught.value.offset == 3
-
-
-def test_json_quoted_ascii_is_read_alike() -> None:
-    # most escapes of JSON are Go's too: an independent reader for them
-    for value in ("plain", 'q"uote', "back\\slash", "tab\tnew\nline", "\x01"):
-        assert unquote(quote(value)) == json.loads(json.dumps(value))

@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from rulecast.errors import InvalidInput, Position
-from rulecast.reasons import Reason
 
 from rule_service.domain.model import Parameter, ParameterType, ParameterValue
 from rule_service.domain.template_text import render_text, text_placeholders
+from rulecast.errors import InvalidInput, Position
+from rulecast.reasons import Reason
 
 PARAMETERS = (
     Parameter("threshold", ParameterType.NUMBER),
@@ -62,7 +62,7 @@ def test_placeholders_are_filled_in(text: str, rendered: str) -> None:
         "{{ if $x }}{{ with .Labels }}{{ if .a }}{{ .b }}{{ end }}{{ .c }}{{ end }}{{ end }}",
         '{{ define "x" }}{{ .y }}{{ end }}{{ template "x" . }}',
         "{{/* .threshold }} */}} {{- /* a 'comment' of .ours */ -}}",
-        '{{ "}}" }} {{ `}}` }} {{ \'}\' }}',
+        "{{ \"}}\" }} {{ `}}` }} {{ '}' }}",
         '{{"{{"}} .x }}',
         "}} {{\n$value\n}} } { {x}",
         "{{ (query `up` | first).value }} {{ $x.threshold }}",
@@ -115,7 +115,7 @@ def test_an_action_that_is_never_closed_is_refused(text: str, column: int) -> No
 
 def test_a_brace_that_trimming_brings_near_is_refused() -> None:
     error = refusal("a { {{- .team }}")
-    assert (error.reason, error.violations[0].position) == (Reason.TEMPLATE_SYNTAX, Position(1, 4))
+    assert (error.reason, error.violations[0].position) == (Reason.TEMPLATE_SYNTAX, Position(1, 5))
 
 
 def test_a_missing_value_is_named() -> None:
@@ -157,26 +157,51 @@ def test_placeholders_come_in_order() -> None:
 
 
 BLANKS = " \t\r\n"
+ACTION = re.compile(r'\{\{(?P<before>-[ ])? ?(?P<code>\.team|\$value|"[^"]*")(?: (?P<after>-)?)?\}\}')
+
+ACTIONS_ONLY = re.compile(rf"(?:{ACTION.pattern.replace('(?P<', '(?P<_')}|(?!\{{\{{).)*", re.DOTALL)
 
 
 def expanded(text: str, team: str = "") -> str:
-    """What text/template makes of the few actions used here: a string, `$value` and, if not yet filled in, `.team`."""
+    """What text/template makes of the actions used here: a string, `$value`, and `.team` where it is not filled in."""
+    values = {"$value": "42", ".team": team}
     written = ""
+    at = 0
     trim = False
-    for part in re.split(r"(\{\{.*?\}\}(?!\}))", text, flags=re.DOTALL):
-        action = re.fullmatch(r"\{\{(- )? ?(\.team|\$value|\"[^\"]*\")(?: (-)?)?\}\}", part)
-        if action is None:
-            assert "{{" not in part
-            written += part.lstrip(BLANKS) if trim else part
-            trim = trim and not part.strip(BLANKS)
-            continue
-        if action[1]:
-            kept = written.rstrip(BLANKS)
-            written = written if written[len(kept) :] == PROTECTED else kept
-        code = action[2]
-        value = {"$value": "42", ".team": team}.get(code) if code[0] != '"' else None
-        if value is None:
-            value = code[1:-1].replace("\\n", "\n").replace("\\t", "\t").replace("\\r", "\r")
-        written += value
-        trim = action[3] is not None
-    return written
+    while (start := text.find("{{", at)) >= 0:
+        action = ACTION.match(text, start)
+        assert action, f"not an action that was put there: {text[start:]!r}"
+        between = text[at:start].lstrip(BLANKS) if trim else text[at:start]
+        written += between.rstrip(BLANKS) if action["before"] else between
+        code = action["code"]
+        written += values[code] if code in values else code[1:-1].replace("\\n", "\n").replace("\\t", "\t")
+        trim = action["after"] is not None
+        at = action.end()
+    return written + (text[at:].lstrip(BLANKS) if trim else text[at:])
+
+
+PIECES = st.sampled_from(
+    [
+        *"{}\"`'\\\n\t -a$.\0\u2028\ud800\U0001f600",
+        *("{{", "}}", "{{{", "{{- ", " -}}", "/*", "{{/* "),
+        "{{ .team }}",
+        "{{ $value }}",
+    ]
+)
+TEAMS = st.one_of(st.lists(PIECES, max_size=8).map("".join), st.text(max_size=10), st.just("x" * 4097))
+PARTS = ("{{ .team }}", "{{- .team }}", "{{ .team -}}", "{{ $value }}", "{{- $value }}", "{{ $value -}}", '{{"{{"}}')
+TEXTS = st.lists(st.sampled_from([*PARTS, *" \na{}", "b c"]), max_size=8).map("".join)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(text=TEXTS, team=TEAMS)
+@example(text="{{ .team }}{{ .team }}{{- $value }}", team="{ ")
+@example(text="a {{ .team }} {{- $value }}", team="")
+@example(text="{{ $value -}}{{ .team }}a", team="\n {")
+def test_a_value_arrives_exactly_or_is_refused(text: str, team: str) -> None:
+    assume(ACTIONS_ONLY.fullmatch(text))
+    try:
+        rendered = render(text, team=team)
+    except InvalidInput:
+        return
+    assert expanded(rendered) == expanded(text, team)

@@ -1,8 +1,7 @@
 """Reading the words of a query one after the other, and the lists of words in which no selector can be."""
 
-from rulecast.errors import InvalidInput
-
 from rule_service.domain.promql.tokens import Token, TokenKind, syntax_error, tokenize
+from rulecast.errors import InvalidInput
 
 SPECIAL_NUMBERS = frozenset({"inf", "nan"})
 _DURATION_FUNCTIONS = frozenset({"step", "range", "min", "max", "min_of", "max_of"})

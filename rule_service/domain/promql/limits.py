@@ -2,10 +2,9 @@
 
 import re
 
+from rule_service.domain.promql.tokens import FIELD, position_of, syntax_error
 from rulecast.errors import InvalidInput, LimitExceeded
 from rulecast.reasons import Reason
-
-from rule_service.domain.promql.tokens import FIELD, position_of, syntax_error
 
 MAX_BYTES = 16 * 1024
 MAX_NESTING = 100

@@ -8,14 +8,13 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from rulecast.errors import InvalidInput, Position
-from rulecast.reasons import Reason
-
 from rule_service.domain.matchers import Matcher, MatchOp, ValueSet
 from rule_service.domain.model import ScopeMode
 from rule_service.domain.promql.selectors import find_selectors
 from rule_service.domain.promql.shape import Branch, Selector, WrittenMatcher
 from rule_service.domain.promql.tokens import FIELD, Lines, position_of, syntax_error
+from rulecast.errors import InvalidInput, Position
+from rulecast.reasons import Reason
 
 MARK = "__scope__"
 

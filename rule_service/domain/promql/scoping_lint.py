@@ -10,14 +10,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rulecast.errors import Position
-
 from rule_service.domain.model import ScopeMode
 from rule_service.domain.promql.scoping import MARK, mark_selectors
 from rule_service.domain.promql.selectors import scan
 from rule_service.domain.promql.shape import BinaryOperator, Frame, FrameKind, Selector, Shape
 from rule_service.domain.promql.strings import unquote
 from rule_service.domain.promql.tokens import Lines
+from rulecast.errors import Position
 
 
 class ScopingRisk(StrEnum):

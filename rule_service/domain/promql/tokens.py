@@ -9,10 +9,9 @@ from bisect import bisect_right
 from enum import Enum
 from typing import NamedTuple
 
+from rule_service.domain.promql.strings import BadEscape, unquote
 from rulecast.errors import InvalidInput, Position
 from rulecast.reasons import Reason
-
-from rule_service.domain.promql.strings import BadEscape, unquote
 
 FIELD = "query"
 

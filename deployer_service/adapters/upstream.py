@@ -1,0 +1,81 @@
+"""The stream to a rule service over gRPC. See `follow.ports`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from deployer_service.follow.ports import Stream, StreamBroken
+from rulecast.errors import FailedPrecondition, Unavailable
+from rulecast.reasons import Reason
+from rulecast.rpc.channel import open_channel
+from rulecast.rpc.errors import from_rpc_error
+from rulecast.v1 import distribution_pb2 as pb
+from rulecast.v1 import distribution_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:  # grpc's classes are generic in their stubs only
+    Call = grpc.aio.StreamStreamCall[pb.SyncRequest, pb.SyncResponse]
+
+_NOT_ALLOWED: Final = (
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
+class GrpcUpstream:
+    """credentials: None is plain text."""
+
+    def __init__(self, credentials: grpc.ChannelCredentials | None = None) -> None:
+        self._credentials = credentials
+
+    @asynccontextmanager
+    async def connect(self, address: str) -> AsyncIterator[Stream]:
+        # a channel of its own: one that failed keeps its failure, and a call that is only dropped leaks (grpcio 1.85)
+        channel = open_channel(address, self._credentials)
+        try:
+            call = pb_grpc.DistributionServiceStub(channel).Sync()
+            try:
+                yield GrpcStream(call)
+            finally:
+                call.cancel()
+        finally:
+            await channel.close()
+
+
+class GrpcStream:
+    def __init__(self, call: "Call") -> None:
+        self._call = call
+
+    async def send(self, message: pb.SyncRequest) -> None:
+        async with _translated():
+            await self._call.write(message)
+
+    async def receive(self) -> pb.SyncResponse | None:
+        async with _translated():
+            message = await self._call.read()
+        return message if isinstance(message, pb.SyncResponse) else None
+
+    async def finish(self) -> None:
+        async with _translated():
+            await self._call.done_writing()
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        known = from_rpc_error(error)
+        refused = isinstance(known, FailedPrecondition) or error.code() in _NOT_ALLOWED
+        raise StreamBroken(known, refused=refused) from error
+    except asyncio.InvalidStateError as error:
+        raise StreamBroken(Unavailable.of("", Reason.STREAM_LOST, "the stream has ended")) from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # the server ended the call with the status CANCELLED, which grpc raises as if we were cancelled
+        raise StreamBroken(Unavailable.of("", Reason.STREAM_LOST, "the rule service cancelled the stream")) from None

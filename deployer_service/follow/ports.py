@@ -1,0 +1,36 @@
+"""What following needs from outside. Implemented by `deployer_service.adapters.upstream`; tests have their own."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from rulecast.errors import RulecastError
+from rulecast.v1 import distribution_pb2 as pb
+
+
+class StreamBroken(Exception):
+    """The stream ended with an error. refused: trying again soon makes no sense, somebody has to do something."""
+
+    def __init__(self, error: RulecastError, *, refused: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.refused = refused
+
+
+class Stream(Protocol):
+    """One stream. Only one `send` and one `receive` at a time."""
+
+    async def send(self, message: pb.SyncRequest) -> None:
+        """Raises StreamBroken."""
+
+    async def receive(self) -> pb.SyncResponse | None:
+        """The next message; None when the other side ended in order. Raises StreamBroken."""
+
+    async def finish(self) -> None:
+        """Says that nothing more will be sent."""
+
+
+class Upstream(Protocol):
+    """The way to a rule service."""
+
+    def connect(self, address: str) -> AbstractAsyncContextManager[Stream]:
+        """A stream of its own connection; both are closed on the way out, whatever happens."""

@@ -1,0 +1,278 @@
+"""What is deployed here, and how one batch goes: plan, stage, validate, commit, reload, verify, roll back.
+
+Not for two at a time: `run.Pipeline` gives turns.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import structlog
+
+from deployer_service.pipeline import coverage
+from deployer_service.pipeline.commit import commit, settle
+from deployer_service.pipeline.drift import find_drift, put_right
+from deployer_service.pipeline.load import Loader, Verdict
+from deployer_service.pipeline.plan import Plan, make_plan
+from deployer_service.pipeline.ports import WORK_DIRECTORY, Parts, PipelinePolicy
+from deployer_service.pipeline.recover import adopt, recover
+from deployer_service.pipeline.report import reports_of, with_files, with_proven, with_troubles
+from deployer_service.pipeline.rollback import can_go_back, gone_back
+from deployer_service.pipeline.stage import stage
+from deployer_service.pipeline.validate import validate
+from deployer_service.state import (
+    Active,
+    Batch,
+    Deferred,
+    FileReport,
+    Files,
+    FileVersion,
+    Notice,
+    Outcome,
+    PrometheusStatus,
+    Put,
+    Record,
+    RolledBack,
+    Unchanged,
+    Why,
+    differing,
+    file_set,
+)
+from rulecast.errors import RulecastError
+from rulecast.reasons import Reason
+
+log = structlog.get_logger(__name__)
+
+Reports = dict[str, FileReport]
+
+_NOT_VERIFIED = Deferred(Why(Reason.NOT_LOADED, "it is in place; Prometheus was not yet asked whether it runs it"))
+_CHANGED = Deferred(Why(Reason.DRIFT, "somebody else changed it"))
+_LOST = Deferred(
+    Why(Reason.DRIFT, "somebody else changed it, and its content is gone here: the rule service has to send it again")
+)
+
+
+class Deployment:
+    """record: what is on disk and what Prometheus was last seen to run. seen: Prometheus, as last seen.
+
+    doubtful: files that were good, but that Prometheus has to be asked about again.
+    pending: what could not be put in place and waits in memory; None is a deletion.
+    drifted: what was found changed by somebody else since `forget_drift`.
+    """
+
+    def __init__(self, parts: Parts, policy: PipelinePolicy) -> None:
+        self.record = Record()
+        self.seen = PrometheusStatus()
+        self.doubtful: frozenset[str] = frozenset()
+        self.pending: dict[str, Put | None] = {}
+        self.drifted: tuple[str, ...] = ()
+        self.notices: tuple[Notice, ...] = ()
+        self._directory = parts.directory
+        self._journal = parts.journal
+        self._prometheus = parts.prometheus
+        self._clock = parts.clock
+        self._checker = parts.checker if policy.validate else None
+        self._loader = Loader(parts, policy)
+        self._recovered = False
+        self._settled = True  # whether the record is known to say what is on disk
+
+    @property
+    def unproven(self) -> frozenset[str]:
+        """The files that Prometheus is not known to run as they are on disk."""
+        return differing(self.record.files, self.record.good) | self.doubtful
+
+    def forget_drift(self) -> None:
+        self.drifted = ()
+
+    async def carry_out(self, batch: Batch) -> Reports:
+        """One report for each file of the batch, and for others whose fate changed with it."""
+        plan = make_plan(self.record.files, batch)
+        try:
+            await self.prepare()
+            plan = make_plan(self.record.files, batch)
+            await stage(self._directory, plan.puts)
+            checked = await validate(self._directory, self._checker, plan.puts)
+            await self._commit(checked.versions, plan.deletes)
+        except RulecastError as error:
+            log.warning("batch postponed", reason=error.reason, error=str(error))
+            return self._reports(batch, {**self._same(plan), **plan.rejected, **self._postpone(plan, error)})
+        reports = self._reports(batch, {**self._same(plan), **plan.rejected, **checked.rejected})
+        if checked.versions or plan.deletes:
+            _, running = await self.make_run(self.unproven | checked.versions.keys() | plan.deletes)
+            reports.update(running)
+        return reports
+
+    async def prepare(self) -> None:
+        """Before anything else: the directory is there and locked, and is as the record says.
+
+        Raises Unavailable with the disk's reason, or FailedPrecondition (DUPLICATE_DEPLOYER).
+        """
+        await self._directory.open()
+        if not self._recovered:
+            self.record = await recover(self._directory, self._journal)
+            self._recovered = True
+        elif not self._settled:
+            begun = await self._journal.unfinished()
+            if begun is not None:
+                self.record = await settle(self._directory, self._journal, begun, self.record)
+        self._settled = True
+        await self._repair()
+
+    async def look(self) -> None:
+        """Sees how Prometheus is. One that was started or reloaded by others has to be asked for all files again."""
+        before = self.seen
+        try:
+            self.seen = await self._prometheus.status()
+            if self.seen != before:
+                configuration = await self._prometheus.configuration()
+                self.notices = coverage.notices(configuration, self._prometheus.directories, WORK_DIRECTORY)
+                self.doubtful |= self.record.files.keys()
+        except RulecastError as error:
+            log.warning("prometheus does not answer", error=str(error))
+            self.seen = replace(self.seen, up=False)
+
+    async def check(self, names: frozenset[str]) -> Reports:
+        """Has Prometheus run these files; it is reloaded only if it does not run them already."""
+        if not names:
+            return {}
+        if not self.seen.up:
+            why = Why(Reason.PROMETHEUS_UNREACHABLE, f"Prometheus at {self._prometheus.address} does not answer")
+            return self._taken_in(Verdict(deferred=dict.fromkeys(names, why)), names)
+        verdict = await self._loader.verify(self.record, names)
+        if verdict.faults or verdict.deferred:
+            return (await self.make_run(names))[1]
+        return self._taken_in(verdict, names)
+
+    async def make_run(self, names: frozenset[str]) -> tuple[Verdict, Reports]:
+        """Reload, verify, and roll back what Prometheus does not load through the fault of a file."""
+        wanted = {name: version for name, version in self.record.files.items() if name in names}
+        verdict = first = await self._loader.load(self.record, names, patient=self.seen.up)
+        try:
+            for culprits in (first.faults.keys(), names):
+                if not verdict.faults or not can_go_back(self.record, culprits):
+                    break
+                await self._go_back(culprits)
+                verdict = await self._loader.load(self.record, names, patient=False)
+        except RulecastError as error:
+            log.error("could not roll back", reason=error.reason, error=str(error))
+            verdict = Verdict(deferred=dict.fromkeys(names, Why.of(error)), reload_error=first.reload_error)
+        reports = self._taken_in(verdict, names)
+        undone = differing(wanted, {name: v for name, v in self.record.files.items() if name in names})
+        if undone and verdict.faults:
+            fates = await self._wait_for_repair(wanted, undone, verdict)
+        else:
+            whole = Why(Reason.RELOAD_FAILED, "it was put in place together with a file that Prometheus does not load")
+            fates = {name: RolledBack(first.faults.get(name, whole)) for name in undone}
+        await self._see()
+        return first, {**reports, **reports_of(fates, file_set(wanted), self._clock.now())}
+
+    async def prune(self) -> None:
+        """Forgets contents that no kept generation has."""
+        kept = [self.record.files, self.record.good]
+        kept.extend(generation.files for generation in await self._journal.generations())
+        await self._directory.prune(frozenset(version.sha256 for files in kept for version in files.values()))
+
+    async def save(self) -> None:
+        """Keeps the record. A disk that is full now costs no more than asking Prometheus again after a restart."""
+        if not self._settled:
+            return
+        try:
+            await self._journal.save(self.record)
+        except RulecastError as error:
+            log.warning("record not saved", reason=error.reason, error=str(error))
+
+    async def _wait_for_repair(self, wanted: Files, undone: Collection[str], verdict: Verdict) -> dict[str, Outcome]:
+        """Prometheus does not run the files from before either: ours are not to blame, and wait in memory."""
+        fates: dict[str, Outcome] = {}
+        for name in undone:
+            version = wanted.get(name)
+            content = await self._directory.content(version.sha256) if version else None
+            self.pending[name] = Put(content, version.sha256, version.revision) if version and content else None
+            why = verdict.faults.get(name, next(iter(verdict.faults.values())))
+            words = f"{why.message}; the same is so with the files from before, so the fault is not in this one"
+            fates[name] = Deferred(replace(why, message=words))
+        return fates
+
+    async def _repair(self) -> None:
+        disk = await self._directory.scan()
+        drift = find_drift(disk, self.record.files)
+        if not drift.names:
+            return
+        self.drifted = tuple(sorted({*self.drifted, *drift.names}))
+        self._trouble(drift.names, _CHANGED)
+        self.doubtful |= frozenset(drift.names)
+        lost = await put_right(self._directory, drift, self.record.files, disk)
+        if lost:
+            adopted = await adopt(self._directory, tuple(lost & disk.keys()))
+            self.record = replace(
+                self.record,
+                files={**_without(self.record.files, lost), **adopted},
+                good={**_without(self.record.good, lost), **adopted},
+            )
+            self._trouble(lost, _LOST)
+            self.doubtful -= lost
+            await self.save()
+
+    async def _commit(self, versions: Files, deletes: Collection[str]) -> None:
+        if not versions and not deletes:
+            return
+        await self._move_to({**_without(self.record.files, deletes), **versions}, (*versions, *deletes))
+
+    async def _go_back(self, culprits: Collection[str]) -> None:
+        files = gone_back(self.record, culprits)
+        stored = {name: await self._directory.content(files[name].sha256) for name in culprits if name in files}
+        gone = [name for name, content in stored.items() if content is None]
+        if gone:
+            log.error("last good content is gone, removing the files", files=gone)
+        await self._move_to(_without(files, gone), culprits)
+
+    async def _move_to(self, files: Files, names: Collection[str]) -> None:
+        hashes = {name: files[name].sha256 for name in names if name in files}
+        pending = reports_of(dict.fromkeys(names, _NOT_VERIFIED), hashes, self._clock.now())
+        target = with_files(self.record, files, pending)
+        self._settled = False
+        await commit(self._directory, self._journal, self.record, target)
+        self._settled = True
+        self.record = target
+
+    def _taken_in(self, verdict: Verdict, names: frozenset[str]) -> Reports:
+        """Notes what is proven to run; reports on each file as it is on disk."""
+        not_running = {**verdict.deferred, **verdict.faults}
+        proven = names - not_running.keys()
+        now = self._clock.now()
+        self.record = with_proven(self.record, proven, now)
+        self.doubtful = (self.doubtful - proven) | not_running.keys()
+        fates: dict[str, Outcome] = {name: Active() for name in sorted(proven)}
+        fates.update({name: Deferred(why) for name, why in sorted(not_running.items())})
+        return reports_of(fates, file_set(self.record.files), now)
+
+    async def _see(self) -> None:
+        try:
+            self.seen = await self._prometheus.status()
+        except RulecastError:
+            self.seen = replace(self.seen, up=False)
+
+    def _same(self, plan: Plan) -> dict[str, Outcome]:
+        return {name: self.outcome_of(name) for name in plan.same}
+
+    def outcome_of(self, name: str) -> Outcome:
+        """How the version on disk is."""
+        if name not in self.unproven:
+            return Unchanged()
+        trouble = self.record.troubles.get(name)
+        return trouble.outcome if trouble and isinstance(trouble.outcome, Deferred) else _NOT_VERIFIED
+
+    def _postpone(self, plan: Plan, error: RulecastError) -> dict[str, Outcome]:
+        self.pending.update(plan.puts)
+        self.pending.update(dict.fromkeys(plan.deletes))
+        return dict.fromkeys((*plan.puts, *plan.deletes), Deferred(Why.of(error)))
+
+    def _trouble(self, names: Collection[str], outcome: Deferred) -> None:
+        reports = reports_of(dict.fromkeys(names, outcome), file_set(self.record.files), self._clock.now())
+        self.record = with_troubles(self.record, reports.values())
+
+    def _reports(self, batch: Batch, fates: Mapping[str, Outcome]) -> Reports:
+        return reports_of(fates, {name: put.sha256 for name, put in batch.puts.items()}, self._clock.now())
+
+
+def _without(files: Files, names: Collection[str]) -> dict[str, FileVersion]:
+    return {name: version for name, version in files.items() if name not in names}

@@ -1,0 +1,64 @@
+"""Forgets old history, and the change log with it, in batches that hold no lock for long."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from rule_service.store.pool import Database
+from rulecast.errors import Unavailable
+
+LOCK = 0x5072756E65  # "Prune"
+BATCH = 500  # revisions
+EVERY = timedelta(hours=1)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_PRUNE = """
+    WITH oldest AS (
+        SELECT revision, bool_and(at < now() - $1::interval) OVER (ORDER BY revision) AS old
+        FROM (SELECT revision, at FROM history ORDER BY revision LIMIT $2) AS first
+    ),
+    cut AS (
+        SELECT max(revision) AS revision FROM oldest
+        WHERE old AND revision < (SELECT counter.revision FROM revision_counter AS counter)
+    ),
+    of_log AS (DELETE FROM change_log WHERE revision <= (SELECT revision FROM cut)),
+    of_resources AS (DELETE FROM history_resources WHERE revision <= (SELECT revision FROM cut)),
+    of_history AS (DELETE FROM history WHERE revision <= (SELECT revision FROM cut) RETURNING revision)
+    SELECT count(*) FROM of_history
+"""
+
+
+class Pruner:
+    """keep: how long history is kept. The newest revision is kept in any case."""
+
+    def __init__(self, database: Database, keep: timedelta, *, batch: int = BATCH) -> None:
+        self._database = database
+        self._keep = keep
+        self._batch = batch
+
+    async def run(self) -> None:
+        """Prunes now and every hour, until it is cancelled."""
+        while True:
+            try:
+                await self.prune()
+            except Unavailable as error:
+                log.warning("history not pruned", error=str(error))
+            await asyncio.sleep(EVERY.total_seconds())
+
+    async def prune(self) -> int:
+        """Forgets all that is older; how many revisions these were. Nothing where another replica is at it."""
+        revisions = 0
+        while pruned := await self._prune_batch():
+            revisions += pruned
+        if revisions:
+            log.info("history pruned", revisions=revisions, older_than=str(self._keep))
+        return revisions
+
+    async def _prune_batch(self) -> int:
+        async with self._database.transaction() as session:
+            # batches must be deleted in order: a revision that is left vouches for the log after it
+            if not await session.value("SELECT pg_try_advisory_xact_lock($1)", LOCK):
+                return 0
+            return int(await session.value(_PRUNE, self._keep, self._batch))

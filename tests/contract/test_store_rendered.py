@@ -1,0 +1,119 @@
+"""Rendered rules and files are stored whole, replaced in place, and counted by file."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rule_service.domain.layout import RuleFile
+from rule_service.domain.model import GlobalScope, GroupScope, Namespace
+from rule_service.domain.warning import RuleWarning
+from rule_service.store.unit_of_work import PostgresStore
+from rule_service.usecases.ports import Fragment, LoggedChange
+from rulecast.digest import file_sha256
+from rulecast.errors import Position
+from tests.support.store import add, open_database, publish, rendered, writing
+from tests.support.worlds import KEY, group, rule
+
+GLOBAL, PROD, OTHER = rule("global"), rule("group:prod"), rule("group:prod", id="other", key="other")
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[PostgresStore]:
+    async with open_database(database) as pool:
+        store = PostgresStore(pool)
+        await add(store, Namespace("env", "env"), group("env/prod"), GLOBAL, PROD, OTHER)
+        yield store
+
+
+async def test_a_rendered_rule_comes_back_as_it_was_stored(store: PostgresStore) -> None:
+    full = rendered(
+        PROD,
+        for_duration=None,
+        keep_firing_for="1h",
+        interval="30s",
+        labels={"b": "2", "a": "1", "severity": 'x"y'},
+        annotations={},
+        warnings=(RuleWarning("everywhere", "fires everywhere", Position(2, 7)), RuleWarning("odd", "no position")),
+    )
+    async with writing(store) as transaction:
+        await transaction.put_rendered([full, rendered(GLOBAL)])
+        assert await transaction.rendered_of_keys([KEY]) == {"group-prod": full, "global": rendered(GLOBAL)}
+    assert await store.rendered(["group-prod", "nobody"]) == {"group-prod": full}
+    assert await store.files_of_keys([KEY, "unused"]) == {"global.yml", "group-prod.yml"}
+
+
+async def test_rendering_again_replaces_and_deletes(store: PostgresStore) -> None:
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(PROD), rendered(GLOBAL)])
+        await transaction.put_rendered([rendered(PROD, expr="up == 0", interval="1m")])
+        await transaction.delete_rendered(["global", "nobody"])
+        await transaction.put_rendered([])
+        await transaction.delete_rendered([])
+    assert await store.rendered(["group-prod", "global"]) == {
+        "group-prod": rendered(PROD, expr="up == 0", interval="1m")
+    }
+
+
+async def test_fragments_are_found_by_file(store: PostgresStore) -> None:
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(PROD), rendered(OTHER, interval="1m"), rendered(GLOBAL)])
+        found = await transaction.fragments(["group-prod.yml", "namespace-env.yml"])
+    assert set(found["group-prod.yml"]) == {
+        Fragment("group-prod", KEY, None, rendered(PROD).text),
+        Fragment("other", "other", "1m", rendered(OTHER).text),
+    }
+    assert found["namespace-env.yml"] == ()
+
+
+async def test_rules_of_one_file_and_interval_are_counted(store: PostgresStore) -> None:
+    third = rule("group:prod", id="third", key="third")
+    await add(store, third)
+    async with writing(store) as transaction:
+        await transaction.put_rendered(
+            [rendered(PROD), rendered(OTHER, interval="1m"), rendered(third), rendered(GLOBAL)]
+        )
+    counted = await store.beside(["group-prod", "other", "third", "global", "nobody"])
+    assert counted == {"group-prod": 2, "other": 1, "third": 2, "global": 1}
+
+
+async def test_a_file_comes_back_as_it_was_stored(store: PostgresStore) -> None:
+    content = "groups: []\n# é\n".encode()
+    revision = await publish(store, (GroupScope("prod"), RuleFile("group-prod.yml", content, 3)))
+    stored = await store.file("group-prod.yml")
+    assert stored is not None
+    assert stored.content == content
+    facts = stored.facts
+    assert (facts.name, facts.scope, facts.sha256) == ("group-prod.yml", GroupScope("prod"), file_sha256(content))
+    assert (facts.revision, facts.rule_count, facts.size) == (revision, 3, len(content))
+    async with writing(store) as transaction:
+        assert await transaction.file_facts(["group-prod.yml", "none.yml"]) == {"group-prod.yml": facts}
+    assert (await store.files("", 9)).items == (facts,)
+    assert await store.file("none.yml") is None
+
+
+async def test_files_are_replaced_listed_and_deleted(store: PostgresStore) -> None:
+    same = (GlobalScope(), RuleFile("global.yml", b"same\n", 1))
+    first = await publish(store, same, (GroupScope("prod"), RuleFile("group-prod.yml", b"old\n", 1)))
+    second = await publish(store, same, (GroupScope("prod"), RuleFile("group-prod.yml", b"new\n", 2)))
+    page = await store.files("", 1)
+    assert (page.items[0].name, page.next_after) == ("global.yml", "global.yml")
+    revisions = {facts.name: facts.revision for facts in (await store.files("", 9)).items}
+    assert revisions == {"global.yml": first, "group-prod.yml": second}
+
+    third = await publish(store, deleted=("group-prod.yml",))
+    assert await store.file("group-prod.yml") is None
+    assert await store.changed_files(third) == (LoggedChange("group-prod.yml", None),)
+    assert await store.changed_files(first) == (
+        LoggedChange("global.yml", file_sha256(b"same\n")),
+        LoggedChange("group-prod.yml", file_sha256(b"old\n")),
+    )
+    assert await store.changed_files(third + 1) == ()
+
+
+async def test_a_thousand_rules_are_stored_in_one_statement(store: PostgresStore) -> None:
+    many = [rule("global", id=f"r{number}", key=f"k{number}") for number in range(1_000)]
+    await add(store, *many)
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(each) for each in many])
+        assert len((await transaction.fragments(["global.yml"]))["global.yml"]) == 1_000
+    assert (await store.beside(["r0"])) == {"r0": 1_000}

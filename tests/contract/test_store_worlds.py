@@ -1,0 +1,122 @@
+"""What decides about a key is found whole, at any depth of the groups' trees, and nothing else is."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rule_service.domain.model import GroupScope, Namespace
+from rule_service.store.pool import Database
+from rule_service.store.unit_of_work import PostgresStore
+from tests.support.store import add, open_database, rendered, writing
+from tests.support.worlds import KEY, group, rule
+
+DEPTH = 3_000
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Database]:
+    async with open_database(database) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def store(pool: Database) -> PostgresStore:
+    """Two namespaces: env with top > middle > bottom and top > side, and dc with a group."""
+    store = PostgresStore(pool)
+    await add(
+        store,
+        Namespace("env", "env"),
+        Namespace("dc", "dc"),
+        group("env/top"),
+        group("env/top/middle"),
+        group("env/top/middle/bottom"),
+        group("env/top/side"),
+        group("dc/dc-a"),
+    )
+    return store
+
+
+async def test_a_world_has_the_rules_their_ancestors_and_their_descendants(store: PostgresStore) -> None:
+    await add(store, rule("group:middle", enabled=False), rule("namespace:dc"), rule("global", key="other", id="o"))
+    world = (await store.key_worlds([KEY]))[KEY]
+    assert world.rules == (rule("group:middle", enabled=False), rule("namespace:dc"))
+    assert set(world.groups) == {"top", "middle", "bottom"}
+    assert world.groups["bottom"] == group("env/top/middle/bottom")
+    assert set(world.namespaces) == {"default", "env", "dc"}
+
+
+async def test_each_key_has_a_world_of_its_own(store: PostgresStore) -> None:
+    await add(store, rule("group:side"), rule("group:dc-a", key="other", id="o"))
+    worlds = await store.key_worlds([KEY, "other", "unused"])
+    assert {key: set(world.groups) for key, world in worlds.items()} == {
+        KEY: {"side", "top"},
+        "other": {"dc-a"},
+        "unused": set(),
+    }
+    assert worlds["unused"].rules == ()
+
+
+async def test_a_deleted_rule_is_in_no_world(store: PostgresStore) -> None:
+    await add(store, rule("group:side"))
+    async with writing(store) as transaction:
+        await transaction.delete_rule("group-side")
+    world = (await store.key_worlds([KEY]))[KEY]
+    assert (world.rules, dict(world.groups)) == ((), {})
+    assert await store.all_keys() == set()
+
+
+async def test_keys_are_found_around_groups(store: PostgresStore) -> None:
+    await add(
+        store,
+        rule("group:top", id="a", key="above"),
+        rule("group:middle", id="b", key="there"),
+        rule("group:bottom", id="c", key="below"),
+        rule("group:side", id="d", key="beside"),
+        rule("namespace:env", id="e", key="namespace"),
+        rule("global", id="f", key="global"),
+        rule("group:dc-a", id="g", key="elsewhere"),
+    )
+    async with writing(store) as transaction:
+        assert await transaction.keys_around_groups(["middle"]) == {"above", "there", "below"}
+        assert await transaction.keys_around_groups(["bottom", "dc-a"]) == {"above", "there", "below", "elsewhere"}
+        assert await transaction.keys_around_groups([]) == set()
+        assert await transaction.keys_of_namespace("env") == {"above", "there", "below", "beside", "namespace"}
+        assert await transaction.keys_of_namespace("default") == set()
+    assert await store.keys_for_series(["bottom"], ["env"]) == {"below", "namespace", "global"}
+    assert await store.keys_for_series([], []) == {"global"}
+
+
+async def test_all_keys_counts_rendered_ones_too(store: PostgresStore) -> None:
+    kept = rule("group:side", key="rendered")
+    await add(store, kept, rule("global"))
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(kept)])
+        await transaction.delete_rule(kept.id)
+    assert await store.all_keys() == {KEY, "rendered"}
+
+
+async def test_a_deep_tree_is_walked_to_its_end(store: PostgresStore, pool: Database) -> None:
+    async with pool.session() as session:
+        await session.run(
+            """
+            INSERT INTO groups (id, namespace_id, label_value, parent_id, description, revision, created_at, updated_at)
+            SELECT 'g' || n, 'env', 'g' || n, CASE WHEN n > 1 THEN 'g' || n - 1 END, '', 1, now(), now()
+            FROM generate_series(1, $1::integer) AS n
+            """,
+            DEPTH,
+        )
+    await add(store, rule("group:g1", id="first", key="first"), rule(f"group:g{DEPTH}", id="last"))
+    assert len(await store.group_with_ancestors([f"g{DEPTH}"])) == DEPTH
+    worlds = await store.key_worlds([KEY, "first"])
+    assert {key: len(world.groups) for key, world in worlds.items()} == {KEY: DEPTH, "first": DEPTH}
+    async with writing(store) as transaction:
+        assert await transaction.keys_around_groups([f"g{DEPTH // 2}"]) == {KEY, "first"}
+
+
+async def test_groups_of_a_scope_are_listed_for_deletion(store: PostgresStore) -> None:
+    await add(store, rule("group:top"), rule("group:top", id="b", key="other"))
+    async with writing(store) as transaction:
+        assert [each.id for each in await transaction.child_groups("top")] == ["middle", "side"]
+        assert [each.id for each in await transaction.groups_of_namespace("env", 2)] == ["bottom", "middle"]
+        assert [each.id for each in await transaction.live_rules_at(GroupScope("top"), 9)] == ["b", "group-top"]
+        assert [each.id for each in await transaction.live_rules_at(GroupScope("top"), 1)] == ["b"]

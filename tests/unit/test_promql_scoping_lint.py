@@ -1,0 +1,95 @@
+"""Warnings where scoping every selector is valid, but seldom what the author wants."""
+
+import pytest
+
+from rule_service.domain.model import ScopeMode
+from rule_service.domain.promql.scoping_lint import ScopingWarning, lint_scoping
+from rulecast.errors import Position
+
+
+def lint(query: str, *, mode: ScopeMode = ScopeMode.AUTO, labels: tuple[str, ...] = ()) -> list[ScopingWarning]:
+    return lint_scoping(query, mode=mode, exclude_metrics=["kube_*_labels"], scope_labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("query", "risk", "position"),
+    [
+        ("absent(gpu_temp)", "absent", Position(1, 1)),
+        ("up or\n absent_over_time(gpu_temp[5m])", "absent", Position(2, 2)),
+        ("load * on (instance) group_left (team) labels", "join", Position(1, 40)),
+        ("labels * on (instance) group_right (team) load", "join", Position(1, 1)),
+        ("load * on (instance) group_left (team) (1 + labels)", "join", Position(1, 45)),
+        ("load and on (instance) labels", "set-filter", Position(1, 24)),
+        ("load unless on (instance) maintenance", "set-filter", Position(1, 27)),
+        ("clamp(1 + load and on (a) b + c > 1, 0, 1)", "set-filter", Position(1, 27)),
+        ("vector(1)", "no-selector", Position(1, 1)),
+        ("hour() > 22", "no-selector", Position(1, 1)),
+        ("sum(x) or vector(0) == 0", "or-without-selector", Position(1, 8)),
+        ("(vector(0) or a or b) > 1", "or-without-selector", Position(1, 12)),
+        ("x > scalar(cfg)", "scalar", Position(1, 5)),
+        ("topk(1, load)", "top-of-scope", Position(1, 1)),
+        ("BOTTOMK by (a) (1, load)", "top-of-scope", Position(1, 1)),
+        ("job:load:avg5m > 1", "recorded-metric", Position(1, 1)),
+        ('1 < {"job:load:avg5m"}', "recorded-metric", Position(1, 5)),
+    ],
+)
+def test_each_risk_is_named_with_its_place(query: str, risk: str, position: Position) -> None:
+    assert [(str(warning.risk), warning.position) for warning in lint(query)] == [(risk, position)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "up == 0",
+        "rate(a[5m]) / rate(b[5m]) > 0.1",
+        "load * on (instance) group_left (team) kube_node_labels",
+        "kube_node_labels * on (instance) group_right (team) load",
+        'load unless on (instance) maintenance{__scope__="off"}',
+        'x > scalar(cfg{__scope__="off"})',
+        "load unless maintenance",
+        "load and ignoring (x) other",
+        "load * ignoring (x) group_left other",
+        "load unless on (group_id) maintenance",
+        'load unless on ("group_id", instance) maintenance',
+        "a or b",
+        "a or b and on (x) kube_x_labels",
+        "sum by (a) (load)",
+        'info(up, {a="job:b:c"})',
+    ],
+)
+def test_what_is_right_is_not_warned_of(query: str) -> None:
+    assert lint(query, labels=("group_id",)) == []
+
+
+def test_ignoring_the_label_of_the_scope_is_matching_without_it() -> None:
+    assert [str(warning.risk) for warning in lint("a unless ignoring (group_id) b", labels=("group_id",))] == [
+        "set-filter"
+    ]
+
+
+def test_only_scoped_selectors_are_judged() -> None:
+    query = 'absent(a) or topk(1, b:c{__scope__="on"})'
+    assert [str(warning.risk) for warning in lint(query, mode=ScopeMode.MANUAL)] == ["top-of-scope", "recorded-metric"]
+    assert lint("absent(a) or vector(1)", mode=ScopeMode.NONE) == []
+
+
+def test_warnings_come_in_the_order_of_the_text() -> None:
+    warnings = lint("b:c and on (x) absent(a) or vector(0)")
+    assert [str(warning.risk) for warning in warnings] == [
+        "recorded-metric",
+        "absent",
+        "set-filter",
+        "or-without-selector",
+    ]
+    assert [warning.position.column for warning in warnings] == [1, 16, 23, 26]
+
+
+def test_a_warning_reads_as_a_sentence_with_a_place() -> None:
+    (warning,) = lint("topk(1, load)")
+    assert str(warning) == "top-of-scope: topk picks within each scope, not among all series (line 1, column 1)"
+
+
+@pytest.mark.parametrize("operator", ["or", "and on (x)", "unless on (x) ", "+ on (x) group_left", "+ a or"])
+def test_long_chains_take_linear_time(operator: str) -> None:
+    # quadratic work on 20,000 operators would run into the time limit
+    assert len(lint(f" {operator} ".join(["a"] * 20_000))) in (0, 19_999)
