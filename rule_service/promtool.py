@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rule_service.domain.render import RenderedRule
-from rule_service.domain.rule_yaml import GroupText, rule_file
+from rule_service.domain.rule_yaml import GroupText, recording_fragment, rule_file
 from rule_service.usecases.ports import CheckFailure
-from rulecast.process.promtool import Promtool, PromtoolFailure
+from rulecast.process.promtool import Promtool
 
 
 class PromtoolChecker:
@@ -19,16 +19,19 @@ class PromtoolChecker:
         self._slots = asyncio.Semaphore(at_once)
 
     async def check(self, rules: Sequence[RenderedRule]) -> tuple[CheckFailure, ...]:
-        """Raises Unavailable (PROMTOOL_MISSING, PROMTOOL_TIMEOUT)."""
+        """At most one failure for each rule. Raises Unavailable (PROMTOOL_MISSING, PROMTOOL_TIMEOUT)."""
         async with self._slots:
             with tempfile.TemporaryDirectory(prefix="rulecast-check-") as folder:
-                # one group for each rule, so that what promtool says of a group is of that rule
-                names = {f"{at}": rule.rule_id for at, rule in enumerate(rules)}
-                texts = (GroupText(f"{at}", rule.interval, [rule.text]) for at, rule in enumerate(rules))
                 file = Path(folder, "rules.yml")
-                await asyncio.to_thread(file.write_text, rule_file((), texts), encoding="utf-8")
+                await asyncio.to_thread(file.write_text, _as_file(rules), encoding="utf-8")
                 failures = await self._promtool.check_rules([file])
-        return tuple(_failure(failure, names) for failure in failures)
+        first: dict[str, CheckFailure] = {}
+        for failure in failures:
+            if failure.group is None:
+                raise AssertionError(f"promtool refuses the file as a whole: {failure.message}")
+            rule = rules[int(failure.group)]
+            first.setdefault(rule.rule_id, CheckFailure(rule.rule_id, failure.message, failure.query_position))
+        return tuple(first.values())
 
 
 class NoChecker:
@@ -38,5 +41,13 @@ class NoChecker:
         return ()
 
 
-def _failure(failure: PromtoolFailure, names: dict[str, str]) -> CheckFailure:
-    return CheckFailure(names.get(failure.group or "", ""), failure.message, failure.query_position)
+def _as_file(rules: Sequence[RenderedRule]) -> str:
+    """One group for each rule, named by its number, so that what promtool says of a group is of that rule.
+
+    In front of the rule stands its query before scoping: matchers make `{}` valid, which Prometheus refuses.
+    """
+    groups = (
+        GroupText(f"{at}", rule.interval, [recording_fragment("unscoped", rule.source_query), rule.text])
+        for at, rule in enumerate(rules)
+    )
+    return rule_file((), groups)

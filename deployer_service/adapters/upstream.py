@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from deployer_service.follow.ports import Stream, StreamBroken
 from rulecast.errors import FailedPrecondition, Unavailable
 from rulecast.reasons import Reason
 from rulecast.rpc.channel import open_channel
@@ -32,7 +31,7 @@ class GrpcUpstream:
         self._credentials = credentials
 
     @asynccontextmanager
-    async def connect(self, address: str) -> AsyncIterator[Stream]:
+    async def connect(self, address: str) -> AsyncIterator["GrpcStream"]:
         # a channel of its own: one that failed keeps its failure, and a call that is only dropped leaks (grpcio 1.85)
         channel = open_channel(address, self._credentials)
         try:
@@ -69,13 +68,18 @@ async def _translated() -> AsyncIterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         known = from_rpc_error(error)
-        refused = isinstance(known, FailedPrecondition) or error.code() in _NOT_ALLOWED
-        raise StreamBroken(known, refused=refused) from error
+        if error.code() in _NOT_ALLOWED:
+            known = FailedPrecondition(known.violations, known.metadata)
+        raise known from error
     except asyncio.InvalidStateError as error:
-        raise StreamBroken(Unavailable.of("", Reason.STREAM_LOST, "the stream has ended")) from error
+        raise _lost("the stream has ended") from error
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         # the server ended the call with the status CANCELLED, which grpc raises as if we were cancelled
-        raise StreamBroken(Unavailable.of("", Reason.STREAM_LOST, "the rule service cancelled the stream")) from None
+        raise _lost("the rule service cancelled the stream") from None
+
+
+def _lost(message: str) -> Unavailable:
+    return Unavailable.of("", Reason.STREAM_LOST, message)

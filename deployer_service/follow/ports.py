@@ -1,29 +1,22 @@
-"""What following needs from outside. Implemented by `deployer_service.adapters.upstream`; tests have their own."""
+"""What following needs from outside. Implemented by `deployer_service.adapters.upstream`; tests have their own.
+
+A stream that ended with an error raises what the other side meant, a RulecastError. FailedPrecondition is a refusal:
+trying again soon makes no sense, somebody has to do something first.
+"""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from rulecast.errors import RulecastError
 from rulecast.v1 import distribution_pb2 as pb
-
-
-class StreamBroken(Exception):
-    """The stream ended with an error. refused: trying again soon makes no sense, somebody has to do something."""
-
-    def __init__(self, error: RulecastError, *, refused: bool = False) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.refused = refused
 
 
 class Stream(Protocol):
     """One stream. Only one `send` and one `receive` at a time."""
 
-    async def send(self, message: pb.SyncRequest) -> None:
-        """Raises StreamBroken."""
+    async def send(self, message: pb.SyncRequest) -> None: ...
 
     async def receive(self) -> pb.SyncResponse | None:
-        """The next message; None when the other side ended in order. Raises StreamBroken."""
+        """The next message; None when the other side ended in order."""
 
     async def finish(self) -> None:
         """Says that nothing more will be sent."""

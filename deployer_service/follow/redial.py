@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rulecast.errors import RulecastError
+from rulecast.errors import FailedPrecondition, RulecastError
 from rulecast.process.backoff import full_jitter
 from rulecast.rpc.errors import RETRY_AFTER
 
@@ -33,11 +33,14 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The stream ended. lived: seconds since Welcome, 0 without one. refused: see StreamBroken."""
+    """The stream ended. lived: seconds since Welcome, 0 without one."""
 
     error: RulecastError
     lived: float
-    refused: bool = False
+
+    @property
+    def refused(self) -> bool:
+        return isinstance(self.error, FailedPrecondition)
 
 
 End = Stopped | Drained | Lost

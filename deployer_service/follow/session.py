@@ -25,7 +25,7 @@ from deployer_service.follow import messages
 from deployer_service.follow.coalesce import coalesce
 from deployer_service.follow.commands import failure, result_of
 from deployer_service.follow.messages import Identity
-from deployer_service.follow.ports import Stream, StreamBroken
+from deployer_service.follow.ports import Stream
 from deployer_service.follow.redial import Drained, End, Lost, Stopped
 from deployer_service.follow.transfer import Transfer, Update
 from deployer_service.pipeline.run import Pipeline
@@ -103,9 +103,7 @@ class Session:
         try:
             welcome = await self._greet()
         except RulecastError as error:
-            return Lost(error, 0.0, isinstance(error, FailedPrecondition))
-        except StreamBroken as broken:
-            return Lost(broken.error, 0.0, broken.refused)
+            return Lost(error, lived=0.0)
         on_welcome(welcome)
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._read(), name="session: read")
@@ -179,8 +177,6 @@ class Session:
                 await self._take(response)
         except TimeoutError:
             self._lose(_lost(f"nothing was heard for {MISSED_HEARTBEATS * self._heartbeat:g} s"))
-        except StreamBroken as broken:
-            self._lose(broken.error, refused=broken.refused)
         except RulecastError as error:
             self._lose(error)
 
@@ -327,8 +323,8 @@ class Session:
             async with asyncio.timeout(MISSED_HEARTBEATS * self._heartbeat), self._sending:
                 await self._stream.send(message)
                 return True
-        except StreamBroken as broken:
-            self._lose(broken.error, refused=broken.refused)
+        except RulecastError as error:
+            self._lose(error)
         except TimeoutError:
             self._lose(_lost(f"nothing could be sent for {MISSED_HEARTBEATS * self._heartbeat:g} s"))
         return False
@@ -336,7 +332,7 @@ class Session:
     async def _take_leave(self, end: End, reader: asyncio.Task[None]) -> None:
         if isinstance(end, Stopped):
             await self._send(pb.SyncRequest(goodbye=pb.Goodbye(message="the deployer was told to stop")))
-        with contextlib.suppress(StreamBroken):
+        with contextlib.suppress(RulecastError):
             async with self._sending:
                 await self._stream.finish()
         # cut at once, the last words might not arrive
@@ -362,12 +358,12 @@ class Session:
         if self._drain_timer is None:
             self._drain_timer = self._loop.call_later(seconds, self._finish, Drained(0.0))
 
-    def _lose(self, error: RulecastError, *, refused: bool = False) -> None:
+    def _lose(self, error: RulecastError) -> None:
         if self._drain_timer is not None:
             self._finish(Drained(max(0.0, self._drain_timer.when() - self._loop.time())))
             return
         lived = self._loop.time() - self._welcomed_at if self._welcomed_at is not None else 0.0
-        self._finish(Lost(error, lived, refused))
+        self._finish(Lost(error, lived))
 
     def _finish(self, end: End) -> None:
         if not self._end.done():

@@ -191,7 +191,7 @@ class ReloadPolicy:
     timeout: float = 30.0
     timeout_per_rule: float = 0.002
     retry_delays: tuple[float, ...] = (1.0, 2.0, 4.0)
-    min_interval: float = 0.2
+    min_interval: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)

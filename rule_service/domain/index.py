@@ -7,7 +7,7 @@ Groups may be nested to any depth: nothing here recurses.
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from rule_service.domain.matchers import ValueSet
+from rule_service.domain.matchers import Matcher, ValueSet
 from rule_service.domain.model import (
     AlertRule,
     GlobalScope,
@@ -29,6 +29,7 @@ class WorldIndex:
         self.world = world
         self._rules = {rule.scope: rule for rule in world.rules}
         self._from_priority: dict[tuple[str, int], ValueSet] = {}
+        self._matchers: dict[tuple[str, ValueSet], tuple[Matcher, ...]] = {}
 
     def rule_at(self, scope: Scope) -> AlertRule | None:
         """The key's live rule at exactly this scope, disabled or not."""
@@ -88,6 +89,13 @@ class WorldIndex:
     def unspoken(self, namespace_id: str) -> ValueSet:
         """The values of the namespace's label, "" included, that no group's rule speaks for."""
         return ValueSet.of(self._speakers.get(namespace_id, ())).complement()
+
+    def matchers(self, label: str, values: ValueSet) -> tuple[Matcher, ...]:
+        """`ValueSet.to_matchers`, once for all the rules, perhaps thousands, that select the same values."""
+        asked = (label, values)
+        if asked not in self._matchers:
+            self._matchers[asked] = values.to_matchers(label)
+        return self._matchers[asked]
 
     @cached_property
     def ruled_namespaces(self) -> tuple[Namespace, ...]:

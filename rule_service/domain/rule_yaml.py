@@ -56,6 +56,11 @@ def rule_fragment(
     return "\n".join(lines) + "\n"
 
 
+def recording_fragment(name: str, expr: str) -> str:
+    """One recording rule, indented to stand in a group."""
+    return f"      - record: {scalar(name, 10)}\n        expr: {scalar(expr, 10)}\n"
+
+
 def rule_file(comments: Iterable[str], groups: Iterable[GroupText]) -> str:
     """A whole rule file. comments: lines of its head, without `#`."""
     parts = [f"# {comment}\n" for comment in comments]

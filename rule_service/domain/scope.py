@@ -27,7 +27,7 @@ class ScopeMatchers:
 def scope_matchers(rule: AlertRule, index: WorldIndex) -> ScopeMatchers:
     """The matchers of a rule, disabled or not. Disabled rules win like others (they switch the alert off)."""
     won = {namespace.label: _won_values(rule, namespace, index) for namespace in index.ruled_namespaces}
-    return ScopeMatchers(own=_matchers(own_values(rule, index)), all=_matchers(won))
+    return ScopeMatchers(own=_matchers(own_values(rule, index), index), all=_matchers(won, index))
 
 
 def own_values(rule: AlertRule, index: WorldIndex) -> Mapping[str, ValueSet]:
@@ -96,5 +96,5 @@ def _least_winning_priority(namespace: Namespace, rule: AlertRule, home: Namespa
     return rule.priority if wins_ties else rule.priority + 1
 
 
-def _matchers(values: Mapping[str, ValueSet]) -> tuple[Matcher, ...]:
-    return tuple(matcher for label in sorted(values) for matcher in values[label].to_matchers(label))
+def _matchers(values: Mapping[str, ValueSet], index: WorldIndex) -> tuple[Matcher, ...]:
+    return tuple(matcher for label in sorted(values) for matcher in index.matchers(label, values[label]))

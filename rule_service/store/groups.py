@@ -14,12 +14,14 @@ _COLUMNS = "id, namespace_id, label_value, parent_id, description, revision, cre
 
 def up(ids: str) -> str:
     """A common table expression for WITH RECURSIVE, `up`: the groups of an SQL array of ids, and their ancestors."""
-    # UNION, not UNION ALL: a cycle, should one ever get in, ends instead of running on
+    # UNION, not UNION ALL: a cycle, should one ever get in, ends instead of running on. OFFSET 0 keeps the planner from
+    # joining with all groups: it can not know how few the steps need.
     return f"""
         up (id, parent_id) AS (
             SELECT id, parent_id FROM groups WHERE id = ANY ({ids})
             UNION
-            SELECT groups.id, groups.parent_id FROM groups JOIN up ON groups.id = up.parent_id
+            SELECT above.id, above.parent_id
+            FROM up, LATERAL (SELECT id, parent_id FROM groups WHERE groups.id = up.parent_id OFFSET 0) AS above
         )
     """
 
@@ -30,7 +32,7 @@ def down(ids: str) -> str:
         down (id) AS (
             SELECT id FROM groups WHERE id = ANY ({ids})
             UNION
-            SELECT groups.id FROM groups JOIN down ON groups.parent_id = down.id
+            SELECT below.id FROM down, LATERAL (SELECT id FROM groups WHERE parent_id = down.id OFFSET 0) AS below
         )
     """
 
@@ -50,7 +52,8 @@ async def page(session: Session, after: str, limit: int, namespace_id: str | Non
 
 async def with_ancestors(session: Session, ids: Collection[str]) -> dict[str, Group]:
     rows = await session.rows(
-        f"WITH RECURSIVE {up('$1::text[]')} SELECT {_COLUMNS} FROM groups WHERE id IN (SELECT id FROM up)", list(ids)
+        f"WITH RECURSIVE {up('$1::text[]')} SELECT {_COLUMNS} FROM groups WHERE id = ANY (ARRAY (SELECT id FROM up))",
+        list(ids),
     )
     return {row["id"]: group_of(row) for row in rows}
 

@@ -94,11 +94,15 @@ async def _connection(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Rec
 
 async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     # polled, since a session that waits in pg_advisory_lock holds a snapshot, for which CREATE INDEX CONCURRENTLY waits
-    async with asyncio.timeout(LOCK_TIMEOUT):
-        while True:
-            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-                return
-            await asyncio.sleep(LOCK_POLL)
+    try:
+        async with asyncio.timeout(LOCK_TIMEOUT):
+            while True:
+                if await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                    return
+                await asyncio.sleep(LOCK_POLL)
+    except TimeoutError as error:
+        message = f"another replica has held the migration lock for {LOCK_TIMEOUT:g} s"
+        raise TimeoutError(message) from error
 
 
 async def _climb(connection: "asyncpg.Connection[asyncpg.Record]", migrations: Sequence[Migration]) -> int:

@@ -79,10 +79,10 @@ class PostgresTransaction(PostgresReads):
     async def log(
         self, author: str, method: str, resources: Sequence[ResourceChange], files: Sequence[LoggedChange]
     ) -> None:
-        if self._stamp.revision == DRY:
-            return
-        assert self._counter is not None, "a stamp that is not dry comes from the counter"
-        await history.append(self._open, self._counter, author, method, resources, files)
+        session = self._locked()
+        # a dry run has none, and so no history
+        if self._counter is not None:
+            await history.append(session, self._counter, author, method, resources, files)
 
     async def insert_namespace(self, namespace: Namespace) -> Record[Namespace]:
         return await namespaces.insert(self._open, self._stamp, namespace)

@@ -15,7 +15,8 @@ _WORLDS = f"""
     {down(_RULED)}
     SELECT 'rule' AS kind, to_jsonb(chosen) AS value FROM chosen
     UNION ALL
-    SELECT 'group', to_jsonb(groups) FROM groups WHERE id IN (SELECT id FROM up UNION SELECT id FROM down)
+    SELECT 'group', to_jsonb(groups) FROM groups
+    WHERE id = ANY (ARRAY (SELECT id FROM up UNION SELECT id FROM down))
     UNION ALL
     SELECT 'namespace', to_jsonb(namespaces) FROM namespaces
 """

@@ -62,6 +62,9 @@ class Edited(Generic[T]):
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
+_Checked = tuple[str, str]
+"""What promtool sees of a rule: its query before scoping, and its text."""
+
 Edit = Callable[[Transaction], Awaitable[Edited[T]]]
 
 
@@ -84,10 +87,10 @@ class _Attempt(Generic[T]):
     def written(self, change: Change) -> Written[T]:
         return Written(self.edited.value, change, self.rendered)
 
-    def unchecked(self, accepted: Collection[str]) -> tuple[RenderedRule, ...]:
-        """What is new and not among the texts that promtool has accepted."""
+    def unchecked(self, accepted: Collection[_Checked]) -> tuple[RenderedRule, ...]:
+        """What is new and not among what promtool has accepted."""
         rules = (*(placed.rule for placed in self.rendered.values()), *self.edited.samples)
-        return tuple(rule for rule in rules if rule.text not in accepted)
+        return tuple(rule for rule in rules if _checked(rule) not in accepted)
 
 
 class Publisher:
@@ -104,7 +107,7 @@ class Publisher:
 
         Nothing is changed when it raises.
         """
-        accepted: set[str] = set()
+        accepted: set[_Checked] = set()
         attempt = await self._try(edit)
         await self._check(attempt, accepted)
         if options.validate_only or attempt.empty:
@@ -119,7 +122,9 @@ class Publisher:
         async with self._store.transaction(rollback=True) as transaction:
             return await _run(edit, transaction)
 
-    async def _commit(self, edit: Edit[T], accepted: Collection[str], options: WriteOptions) -> tuple[int, _Attempt[T]]:
+    async def _commit(
+        self, edit: Edit[T], accepted: Collection[_Checked], options: WriteOptions
+    ) -> tuple[int, _Attempt[T]]:
         """The revision, and what was committed. 0: nothing differs, or what was rendered is not all checked yet."""
         try:
             async with self._store.transaction() as transaction:
@@ -139,7 +144,7 @@ class Publisher:
         return revision, attempt
 
     async def _commit_in_turn(
-        self, edit: Edit[T], attempt: _Attempt[T], accepted: set[str], options: WriteOptions
+        self, edit: Edit[T], attempt: _Attempt[T], accepted: set[_Checked], options: WriteOptions
     ) -> tuple[int, _Attempt[T]]:
         """As `_commit`, for an edit that others have overtaken: these take turns, or none would ever be the first."""
         async with self._turn:
@@ -150,14 +155,18 @@ class Publisher:
                     return revision, attempt
         raise Conflict.of("", Reason.CONTENTION, "others kept changing the same alert meanwhile: try again")
 
-    async def _check(self, attempt: _Attempt[T], accepted: set[str]) -> None:
+    async def _check(self, attempt: _Attempt[T], accepted: set[_Checked]) -> None:
         rules = attempt.unchecked(accepted)
         if not rules:
             return
         failures = await self._checker.check(rules)
         if failures:
             raise InvalidInput(tuple(refused_by_promtool(failure, attempt.edited.fields) for failure in failures))
-        accepted.update(rule.text for rule in rules)
+        accepted.update(_checked(rule) for rule in rules)
+
+
+def _checked(rule: RenderedRule) -> _Checked:
+    return rule.source_query, rule.text
 
 
 class _NotCommitted(Exception):

@@ -1,18 +1,20 @@
 """Rendered rules and files are stored whole, replaced in place, and counted by file."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import GlobalScope, GroupScope, Namespace
+from rule_service.domain.render import render_key
 from rule_service.domain.warning import RuleWarning
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.usecases.ports import Fragment, LoggedChange
 from rulecast.digest import file_sha256
 from rulecast.errors import Position
 from tests.support.store import add, open_database, publish, rendered, writing
-from tests.support.worlds import KEY, group, rule
+from tests.support.worlds import KEY, SPEC, group, rule
 
 GLOBAL, PROD, OTHER = rule("global"), rule("group:prod"), rule("group:prod", id="other", key="other")
 
@@ -110,10 +112,24 @@ async def test_files_are_replaced_listed_and_deleted(store: PostgresStore) -> No
     assert await store.changed_files(third + 1) == ()
 
 
-async def test_a_thousand_rules_are_stored_in_one_statement(store: PostgresStore) -> None:
+async def test_many_rules_are_stored_in_batches(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rule_service.store.rendered.BATCH", 300)
     many = [rule("global", id=f"r{number}", key=f"k{number}") for number in range(1_000)]
     await add(store, *many)
     async with writing(store) as transaction:
         await transaction.put_rendered([rendered(each) for each in many])
         assert len((await transaction.fragments(["global.yml"]))["global.yml"]) == 1_000
     assert (await store.beside(["r0"])) == {"r0": 1_000}
+
+
+async def test_what_the_domain_renders_comes_back_equal(store: PostgresStore) -> None:
+    """An edit compares the two to find out what has changed: a difference of form would be a change of every rule."""
+    texts = {"labels": {"team": "ops é"}, "annotations": {"summary": "{{ $value }} over {{ .threshold }}\n\ttwice"}}
+    spec = replace(SPEC, query='cpu{env="prod"} > {{ .threshold }}')
+    await add(store, rule("namespace:env", spec=spec, config={**texts, "for_duration": "90s", "interval": "1m"}))
+    rules = render_key((await store.key_worlds([KEY]))[KEY])
+    assert any(each.warnings for each in rules)
+    async with writing(store) as transaction:
+        await transaction.put_rendered(rules)
+        assert await transaction.rendered_of_keys([KEY]) == {each.rule_id: each for each in rules}
+    assert render_key((await store.key_worlds([KEY]))[KEY]) == rules

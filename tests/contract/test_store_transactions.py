@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import asyncpg
 import pytest
@@ -33,9 +34,9 @@ def store(pool: Database) -> PostgresStore:
     return PostgresStore(pool)
 
 
-async def someone_waits_for_a_lock(pool: Database) -> bool:
+async def waiting_for_a_lock(pool: Database) -> int:
     async with pool.session() as session:
-        return bool(await session.value(LOCK_IS_WAITED_FOR))
+        return int(await session.value(LOCK_IS_WAITED_FOR))
 
 
 async def test_an_error_undoes_everything(store: PostgresStore) -> None:
@@ -102,7 +103,7 @@ async def test_whoever_wants_to_write_waits_for_the_one_who_does(
     async with asyncio.TaskGroup() as tasks, writing(store) as transaction:
         await transaction.insert_namespace(Namespace("env", "env"))
         tasks.create_task(second(), name="second")
-        await wait_for(lambda: someone_waits_for_a_lock(pool))
+        await wait_for(partial(waiting_for_a_lock, pool))
         order.append("first")
     assert order == ["first", "second"]
 
@@ -132,7 +133,7 @@ async def test_the_history_keeps_who_and_what(store: PostgresStore, pool: Databa
         changes = (ResourceChange("namespace", "env", before, after), ResourceChange("rule", "r", None, rule("global")))
         await transaction.log("alice", "UpdateNamespace", changes, ())
     async with pool.session() as session:
-        row = await session.row("SELECT * FROM history")
+        row = await session.row("SELECT * FROM history WHERE revision > 0")
         resources = await session.rows("SELECT * FROM history_resources ORDER BY position")
     assert row is not None
     assert (row["revision"], row["author"], row["method"]) == (revision, "alice", "UpdateNamespace")

@@ -146,6 +146,7 @@ async def test_a_rule_keeps_its_snapshot_when_the_template_moves_on(edits: Edits
     [
         ({"query": "cpu_percent{"}, "rule.spec.query", Reason.QUERY_INVALID),
         ({"query": "rate(cpu_percent) > {{ .threshold }}"}, "rule.spec.query", Reason.QUERY_INVALID),
+        ({"query": '{__name__=~".*"} > {{ .threshold }}'}, "rule.spec.query", Reason.QUERY_INVALID),
         ({"query": "cpu_percent > {{ .treshold }}"}, "rule.spec.query", Reason.PARAMETER_UNKNOWN),
         ({"alert_name": ""}, "rule.spec.alert_name", Reason.FIELD_REQUIRED),
         (

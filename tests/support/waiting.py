@@ -4,11 +4,15 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
+async def wait_for(condition: Callable[[], Awaitable[T]], timeout: float = 10.0, *, every: float = 0.02) -> T: ...
+@overload
+async def wait_for(condition: Callable[[], T], timeout: float = 10.0, *, every: float = 0.02) -> T: ...
 async def wait_for(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0, *, every: float = 0.02) -> T:
     """Polls the condition until it gives something true, and gives that back.
 

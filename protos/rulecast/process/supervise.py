@@ -7,9 +7,15 @@ from typing import Final
 
 import structlog
 
+from rulecast.errors import RulecastError
+
 FAILED: Final = 1
 
 _log = structlog.get_logger()
+
+
+class CanNotStart(Exception):
+    """The process can not do its work until a person mends something; the message says what. No fault of the code."""
 
 
 async def supervise(
@@ -25,6 +31,9 @@ async def supervise(
     async def run(name: str, task: Callable[[], Awaitable[None]]) -> None:
         try:
             await task()
+        except (CanNotStart, RulecastError) as error:
+            _log.error("task failed", task=name, error=str(error))  # a traceback would tell nothing
+            failed.append(name)
         except Exception as error:
             _log.exception("task failed", task=name, error=str(error))
             failed.append(name)

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCol
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from rulecast.process.addresses import HostPort
+from rulecast.process.supervise import CanNotStart
 
 SOFTWARE_VERSION = version("rulecast")
 
@@ -47,7 +48,7 @@ def telemetry_routes(registry: CollectorRegistry, not_ready: Readiness) -> list[
     return [web.get("/metrics", metrics), web.get("/health/live", live), web.get("/health/ready", ready)]
 
 
-class HttpListenFailed(Exception):
+class HttpListenFailed(CanNotStart):
     """The address can not be listened on; the message says which and why."""
 
 

@@ -13,6 +13,8 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
+from rulecast.process.supervise import CanNotStart
+
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Of one request or response. Larger things travel in fragments."""
 
@@ -29,7 +31,7 @@ _OPTIONS: Final = (
 )
 
 
-class ListenFailed(Exception):
+class ListenFailed(CanNotStart):
     """The address can not be listened on; the message says which and why."""
 
 

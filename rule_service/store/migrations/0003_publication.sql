@@ -55,6 +55,10 @@ CREATE TABLE history (
     method text NOT NULL
 );
 
+-- where every history begins
+INSERT INTO history (revision, commit_id, at, author, method)
+SELECT revision, commit_id, now(), 'rulecast', 'migrate' FROM revision_counter;
+
 CREATE TABLE history_resources (
     revision bigint NOT NULL,
     position integer NOT NULL,

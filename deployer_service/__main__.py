@@ -1,0 +1,63 @@
+"""The command line: `serve`, `check-config`."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer_service.settings import PREFIX, Settings
+from deployer_service.wiring import serve
+from rulecast.errors import RulecastError
+from rulecast.process.logs import configure_logging
+from rulecast.process.settings import Loaded, load_settings, print_settings
+from rulecast.process.settings_file import SettingsError
+from rulecast.process.supervise import CanNotStart
+
+_FAILED = 1
+_WRONG_SETTINGS = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 ended as told, 1 failed, 2 wrong settings or command line."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        loaded = load_settings(Settings, PREFIX, parsed.config, os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return _WRONG_SETTINGS
+    return int(parsed.run(loaded))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="deployer-service", description="Rulecast's deployer.")
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument("--config", type=Path, metavar="FILE", help="settings file; RULECAST_CONFIG names one too")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, words in (
+        ("serve", _serve, "run the deployer until SIGTERM or SIGINT"),
+        ("check-config", _check_config, "print the settings in force and where each is from, secrets masked"),
+    ):
+        command = commands.add_parser(name, help=words, description=words, parents=[config])
+        command.set_defaults(run=run)
+    return parser
+
+
+def _serve(loaded: Loaded[Settings]) -> int:
+    settings = loaded.settings
+    configure_logging(settings.logs.level, settings.logs.format)
+    try:
+        return asyncio.run(serve(settings))
+    except (RulecastError, CanNotStart) as error:
+        print(f"deployer-service: {error}", file=sys.stderr)
+        return _FAILED
+
+
+def _check_config(loaded: Loaded[Settings]) -> int:
+    print(print_settings(loaded), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

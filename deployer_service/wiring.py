@@ -1,0 +1,166 @@
+"""Builds the deployer from its settings and runs it. The only file that sees every layer; nothing is built elsewhere."""
+
+import asyncio
+import random
+import uuid
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import structlog
+from aiohttp import web
+from yarl import URL
+
+from deployer_service.adapters.clock import SystemClock
+from deployer_service.adapters.disk import Disk, DiskThread
+from deployer_service.adapters.journal import FileJournal
+from deployer_service.adapters.measured import MeasuredChecker, MeasuredPrometheus
+from deployer_service.adapters.prometheus import PrometheusHttp, directories_of
+from deployer_service.adapters.prometheus_process import PrometheusProcess
+from deployer_service.adapters.promtool import PromtoolChecker
+from deployer_service.adapters.rule_directory import LocalRuleDirectory
+from deployer_service.adapters.upstream import GrpcUpstream
+from deployer_service.api.service import DeployerApi
+from deployer_service.follow.follower import Follower
+from deployer_service.follow.messages import Identity
+from deployer_service.follow.session import SessionSettings
+from deployer_service.life import Life
+from deployer_service.metrics import Metrics, StateMetrics
+from deployer_service.pipeline.ports import Parts, PipelinePolicy, ReloadPolicy
+from deployer_service.pipeline.run import Pipeline
+from deployer_service.settings import Prometheus, Settings
+from rulecast.errors import Unavailable
+from rulecast.process.promtool import Promtool, find_promtool
+from rulecast.process.supervise import supervise
+from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
+from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
+from rulecast.rpc.server import RpcServer, Service
+from rulecast.v1 import common_pb2, deployer_pb2
+from rulecast.v1.deployer_pb2_grpc import add_DeployerServiceServicer_to_server
+
+SERVICE = deployer_pb2.DESCRIPTOR.services_by_name["DeployerService"].full_name
+
+_log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> int:
+    """Runs the deployer until SIGTERM or SIGINT; the exit code.
+
+    Raises Unavailable (PROMTOOL_MISSING and its like) and CanNotStart before anything is touched.
+    """
+    stop = asyncio.Event()
+    clock = SystemClock()
+    source = random.SystemRandom()
+    registry = make_registry("deployer")
+    metrics = Metrics(registry)
+    url = URL(settings.prometheus.url.get_secret_value())
+
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession(auth=_credentials(url)))
+        thread = DiskThread()
+        stack.callback(thread.close)
+        pipeline = Pipeline(
+            Parts(
+                directory=LocalRuleDirectory(settings.prometheus.rule_path, thread, Disk()),
+                journal=FileJournal(settings.prometheus.rule_path, thread, Disk(), keep=settings.backups),
+                checker=MeasuredChecker(PromtoolChecker(await _promtool(settings.prometheus)), metrics, clock),
+                prometheus=MeasuredPrometheus(
+                    _prometheus(settings.prometheus, url, session),
+                    metrics,
+                    clock,
+                    ask_ready=settings.prometheus.health_check_enabled,
+                ),
+                clock=clock,
+            ),
+            _policy(settings),
+        )
+        identity = Identity(
+            deployer_id=settings.id,
+            process_id=uuid.uuid4().bytes,
+            software_version=SOFTWARE_VERSION,
+            prometheus_url=str(settings.prometheus.url),
+            serves=[_scope(served) for served in settings.serves],
+        )
+        follower = Follower(
+            GrpcUpstream(),
+            [str(address) for address in settings.rule_service],
+            pipeline,
+            SessionSettings(identity, settings.debounce, source),
+            on_update=metrics.batch,
+        )
+        registry.register(StateMetrics(pipeline.state, lambda: follower.connection.connected))
+
+        rpc = RpcServer(
+            str(settings.grpc_listen),
+            [
+                Service(
+                    SERVICE, partial(add_DeployerServiceServicer_to_server, DeployerApi(identity, pipeline, follower))
+                )
+            ],
+            interceptors=[ServerInterceptor(RpcMetrics(registry))],
+            stopping=stop,
+        )
+        life = Life(pipeline, follower, stop, source, on_recovered=partial(rpc.set_serving, True))
+        app = web.Application()
+        app.add_routes(telemetry_routes(registry, life.not_ready))
+        http = HttpServer(app, settings.http_listen)
+
+        grpc_port = await rpc.start()
+        stack.push_async_callback(rpc.stop)
+        http_port = await http.start()
+        stack.push_async_callback(http.stop)
+        _log.info(
+            "serving",
+            id=settings.id,
+            version=SOFTWARE_VERSION,
+            grpc=f"{settings.grpc_listen.host}:{grpc_port}",
+            http=f"{settings.http_listen.host}:{http_port}",
+            rules=str(settings.prometheus.rule_path),
+            prometheus=identity.prometheus_url,
+        )
+        return await supervise({"deployer": life.run}, stop)
+
+
+async def _promtool(settings: Prometheus) -> Promtool:
+    """Found and able to run, unless no rule is to be validated."""
+    if not settings.validate_rules:
+        return Promtool(Path(settings.promtool_path or "promtool"))
+    try:
+        promtool = Promtool(find_promtool(settings.promtool_path))
+        await promtool.version()
+    except Unavailable as error:
+        raise Unavailable.of(
+            "",
+            error.reason,
+            f"{error}. Rule files are not put in place unchecked; to do without, set PROMETHEUS_VALIDATE_RULES=false",
+        ) from error
+    return promtool
+
+
+def _prometheus(settings: Prometheus, url: URL, session: aiohttp.ClientSession) -> PrometheusHttp:
+    directories = directories_of(settings.rule_path, settings.rule_path_seen_as)
+    process = PrometheusProcess(url.port or 9090, settings.pid_file)
+    # without the credentials: the address is in messages
+    return PrometheusHttp(session, str(url.with_user(None)), directories, process.hang_up)
+
+
+def _credentials(url: URL) -> aiohttp.BasicAuth | None:
+    return aiohttp.BasicAuth(url.user, url.password or "", "utf-8") if url.user else None
+
+
+def _policy(settings: Settings) -> PipelinePolicy:
+    return PipelinePolicy(
+        reload=ReloadPolicy(
+            enabled=settings.prometheus.reload_enabled,
+            timeout=settings.prometheus.reload_timeout,
+            min_interval=settings.min_reload_interval,
+        ),
+        validate=settings.prometheus.validate_rules,
+        drift_interval=settings.drift_interval,
+    )
+
+
+def _scope(served: str) -> common_pb2.Scope:
+    kind, _, name = served.partition("/")
+    return common_pb2.Scope(namespace_id=name) if kind == "namespace" else common_pb2.Scope(group_id=name)

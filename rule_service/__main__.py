@@ -1,0 +1,82 @@
+"""The command line: `serve`, `migrate`, `check-config`."""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from rule_service.settings import PREFIX, Settings
+from rule_service.store.migrate import SchemaMismatch, migrate
+from rule_service.store.pool import wait_for_database
+from rule_service.wiring import serve
+from rulecast.errors import RulecastError
+from rulecast.process.logs import configure_logging
+from rulecast.process.settings import Loaded, load_settings, print_settings
+from rulecast.process.settings_file import SettingsError
+from rulecast.process.telemetry import HttpListenFailed
+from rulecast.rpc.server import ListenFailed
+
+_WRONG_SETTINGS = 2
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        loaded = load_settings(Settings, PREFIX, arguments.config, os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return _WRONG_SETTINGS
+    return int(arguments.run(loaded))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rule-service", description="Rulecast's rule service.")
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument("--config", type=Path, metavar="FILE", help="settings file; RULECAST_CONFIG names one too")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, words in (
+        ("serve", _serve, "run the service until SIGTERM or SIGINT"),
+        ("migrate", _migrate, "bring the database's schema up to date, and end"),
+        ("check-config", _check_config, "print the settings in force and where each is from, secrets masked"),
+    ):
+        command = commands.add_parser(name, help=words, description=words, parents=[config])
+        command.set_defaults(run=run)
+    return parser
+
+
+def _serve(loaded: Loaded[Settings]) -> int:
+    settings = loaded.settings
+    configure_logging(settings.logs.level, settings.logs.format)
+    try:
+        return asyncio.run(serve(settings))
+    except (RulecastError, SchemaMismatch, ListenFailed, HttpListenFailed) as error:
+        print(f"rule-service: {error}", file=sys.stderr)
+        return 1
+
+
+def _migrate(loaded: Loaded[Settings]) -> int:
+    settings = loaded.settings
+    configure_logging(settings.logs.level, settings.logs.format)
+    url = settings.database.url.get_secret_value()
+
+    async def run() -> int:
+        await wait_for_database(url)
+        return await migrate(url)
+
+    try:
+        version = asyncio.run(run())
+    except (RulecastError, SchemaMismatch) as error:
+        print(f"rule-service: {error}", file=sys.stderr)
+        return 1
+    print(f"the schema is at version {version}")
+    return 0
+
+
+def _check_config(loaded: Loaded[Settings]) -> int:
+    print(print_settings(loaded), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

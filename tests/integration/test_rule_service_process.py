@@ -1,0 +1,113 @@
+"""The rule service as a process: what it says and does when something it needs is not there."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from deploy.local.parts import PrometheusParts
+from deploy.local.postgres import PostgresServer
+from tests.support.ports import taken_port
+from tests.support.postgres import fresh_database
+from tests.support.system import replica
+from tests.support.waiting import wait_for
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RULE_SERVICE_")}
+    command = [sys.executable, "-m", "rule_service", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**kept, **environment}, timeout=60, check=False)
+
+
+def test_check_config_shows_each_value_and_its_source_and_no_password(tmp_path: Path) -> None:
+    config = tmp_path / "rules.yaml"
+    config.write_text("database:\n  url: postgresql://me:secret@db/rulecast\nstream:\n  heartbeat: 5s\n")
+    done = run("check-config", "--config", str(config), RULE_SERVICE_HTTP_LISTEN="127.0.0.1:9999")
+    assert done.returncode == 0
+    assert "secret" not in done.stdout
+    assert "postgresql://me:***@db/rulecast" in done.stdout
+    assert f'heartbeat: "5s"  # {config}:4' in done.stdout
+    assert 'http_listen: "127.0.0.1:9999"  # environment RULE_SERVICE_HTTP_LISTEN' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "says"),
+    [
+        ("databse:\n  url: x\n", {}, "did you mean database?"),
+        ("", {"RULE_SERVICE_DATABASE_URI": "x"}, "did you mean RULE_SERVICE_DATABASE_URL?"),
+        ("", {}, "'database' is needed"),
+        ("database: {url: postgresql://x/y}\nstream: {heartbeat: 5}\n", {}, "written with its unit"),
+    ],
+)
+def test_wrong_settings_are_refused_with_what_would_be_right(
+    tmp_path: Path, text: str, environment: Mapping[str, str], says: str
+) -> None:
+    config = tmp_path / "rules.yaml"
+    config.write_text(text)
+    done = run("check-config", "--config", str(config), **environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    done = run("serve", "--config", str(tmp_path / "nothing.yaml"))
+    assert done.returncode == 2
+    assert "nothing.yaml" in done.stderr
+
+
+def test_without_promtool_it_does_not_start_and_says_how_to_get_it() -> None:
+    done = run("serve", RULE_SERVICE_DATABASE_URL="postgresql://127.0.0.1:1/x", PROMTOOL_PATH="/nowhere/promtool")
+    assert done.returncode == 1
+    for word in ("/nowhere/promtool", "install", "PROMETHEUS_VALIDATE_RULES=false"):
+        assert word in done.stderr
+
+
+async def test_a_port_in_use_is_said(database: str, prometheus_parts: PrometheusParts, tmp_path: Path) -> None:
+    with taken_port() as port:
+        one = replica(
+            tmp_path,
+            database,
+            prometheus_parts.promtool,
+            settings={"RULE_SERVICE_GRPC_LISTEN": f"127.0.0.1:{port}"},
+        )
+        one.child.start()
+        try:
+            assert await one.child.ended(timeout=60)
+            assert one.child.exit_code == 1
+            assert f"can not listen on 127.0.0.1:{port}" in one.child.output()
+        finally:
+            one.child.kill()
+            await one.channel.close()
+
+
+async def test_migrate_brings_an_empty_database_up_to_date(postgres_server: PostgresServer) -> None:
+    async with fresh_database(postgres_server, "template0") as url:
+        for _ in range(2):
+            done = run("migrate", RULE_SERVICE_DATABASE_URL=url)
+            assert done.returncode == 0, done.stderr
+            assert "the schema is at version" in done.stdout
+
+
+async def test_it_waits_for_its_database_and_says_so(tmp_path: Path, prometheus_parts: PrometheusParts) -> None:
+    server = PostgresServer(tmp_path / "data", log=tmp_path / "postgres.log", durable=False)
+    await server.start()
+    url = server.url()
+    await server.stop()
+    one = replica(tmp_path, url, prometheus_parts.promtool)
+    try:
+        one.child.start()
+        await wait_for(lambda: "database does not answer" in one.child.output(200), timeout=60)
+        assert not await one.serving()
+        async with aiohttp.ClientSession() as http, http.get(f"{one.url}/health/ready") as answer:
+            assert answer.status == 503
+        await server.start()
+        await one.child.until(one.serving, timeout=60)
+        assert await one.child.stop() == 0
+    finally:
+        one.child.kill()
+        await one.channel.close()
+        await server.stop()
