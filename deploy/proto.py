@@ -1,5 +1,6 @@
 """Generates the Python code and the typed stubs of every proto, beside the proto: `python -m deploy.proto`.
 
+And `descriptors.binpb`, one FileDescriptorSet of all of them with their comments, which generated code has not.
 `--check` writes nothing and exits with 1 if what is committed is not what the protos give.
 """
 
@@ -12,9 +13,12 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from google.protobuf import descriptor_pb2
+
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
+GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi", "descriptors.binpb")
+DESCRIPTORS = Path("rulecast/v1/descriptors.binpb")
 
 
 def include_paths() -> list[Path]:
@@ -41,12 +45,15 @@ def generated(root: Path) -> set[Path]:
 
 def generate(target: Path) -> None:
     """Runs protoc with its Python, gRPC and stub generators; ends the program with protoc's message if it fails."""
+    descriptors = target / DESCRIPTORS
+    descriptors.parent.mkdir(parents=True, exist_ok=True)
     scripts = Path(sys.executable).parent
     command = [
         *(sys.executable, "-m", "grpc_tools.protoc"),
         *(f"--proto_path={path}" for path in include_paths()),
         *(f"--plugin={name}={scripts / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")),
         *(f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")),
+        *(f"--descriptor_set_out={descriptors}", "--include_source_info"),
         *(path.as_posix() for path in sources()),
     ]
     done = subprocess.run(command, cwd=PROTOS, capture_output=True, text=True, check=False)
@@ -55,6 +62,18 @@ def generate(target: Path) -> None:
     for line in done.stderr.splitlines():
         if not line.startswith("Writing mypy to "):
             sys.stderr.write(f"{line}\n")
+    descriptors.write_bytes(_comments_only(descriptors.read_bytes()))
+
+
+def _comments_only(descriptor_set: bytes) -> bytes:
+    """The same descriptors without the places of things in the text, which change with every line added above."""
+    files = descriptor_pb2.FileDescriptorSet.FromString(descriptor_set)
+    for file in files.file:
+        commented = [place for place in file.source_code_info.location if place.leading_comments]
+        del file.source_code_info.location[:]
+        for place in commented:
+            file.source_code_info.location.add(path=place.path, leading_comments=place.leading_comments)
+    return files.SerializeToString(deterministic=True)
 
 
 def stale(fresh: Path) -> list[Path]:

@@ -47,6 +47,8 @@ class Metrics:
         )
 
     def batch(self, result: BatchResult) -> None:
+        if not result.outcomes:
+            return  # it only moved the revision on
         self._batches.inc()
         for report in result.outcomes.values():
             state, reason = kind_of(report.outcome)

@@ -67,7 +67,7 @@ class Settings(Section):
 
     serves: `namespace/<id>` and `group/<id>` whose files it takes; empty means all.
     grpc_listen, http_listen: on loopback unless said otherwise, since nobody has to say who they are yet.
-    debounce: how long an update waits for others to share its reload. backups: generations kept.
+    min_reload_interval: between two reloads; what is edited meanwhile shares the next one. backups: generations kept.
     drift_interval: between two comparisons of the disk and Prometheus with what they should be.
     """
 
@@ -77,7 +77,6 @@ class Settings(Section):
     prometheus: Annotated[Prometheus, Env("PROMETHEUS")] = Prometheus()
     grpc_listen: Address = HostPort("127.0.0.1", 50052)
     http_listen: Address = HostPort("127.0.0.1", 8081)
-    debounce: Annotated[Duration, Field(le=60)] = 0.0
     min_reload_interval: Annotated[Duration, Field(le=600)] = 0.2
     backups: Annotated[int, Field(ge=1, le=1000)] = 5
     drift_interval: Annotated[Duration, Field(ge=1)] = 30.0

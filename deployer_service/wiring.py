@@ -1,4 +1,4 @@
-"""Builds the deployer from its settings and runs it. The only file that sees every layer; nothing is built elsewhere."""
+"""Builds the deployer from its settings and runs it. The only file that sees every layer."""
 
 import asyncio
 import random
@@ -24,7 +24,6 @@ from deployer_service.adapters.upstream import GrpcUpstream
 from deployer_service.api.service import DeployerApi
 from deployer_service.follow.follower import Follower
 from deployer_service.follow.messages import Identity
-from deployer_service.follow.session import SessionSettings
 from deployer_service.life import Life
 from deployer_service.metrics import Metrics, StateMetrics
 from deployer_service.pipeline.ports import Parts, PipelinePolicy, ReloadPolicy
@@ -86,7 +85,8 @@ async def serve(settings: Settings) -> int:
             GrpcUpstream(),
             [str(address) for address in settings.rule_service],
             pipeline,
-            SessionSettings(identity, settings.debounce, source),
+            identity,
+            source,
             on_update=metrics.batch,
         )
         registry.register(StateMetrics(pipeline.state, lambda: follower.connection.connected))

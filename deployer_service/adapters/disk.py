@@ -115,7 +115,8 @@ class Disk:
             self.write(temporary, content)
             self.replace(temporary, path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise
         self.sync_directory(path.parent)
 

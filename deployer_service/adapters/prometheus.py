@@ -57,6 +57,7 @@ class PrometheusHttp:
         self._quick = quick
         self._slow = slow
         self._version: tuple[str, str] | None = None
+        self._globs: tuple[str, list[str]] | None = None
         self._seen_as: str | None = None
 
     @property
@@ -120,7 +121,13 @@ class PrometheusHttp:
         flags = await self._ask("/api/v1/status/flags", self._quick, _data)
         info = await self._ask("/api/v1/status/runtimeinfo", self._quick, _data)
         folder = posixpath.join(str(info["CWD"]), posixpath.dirname(str(flags["config.file"])))
-        globs = await self._ask("/api/v1/status/config", self._slow, _rule_globs)
+        text = await self._ask("/api/v1/status/config", self._slow, _configuration)
+        if self._globs is None or self._globs[0] != text:
+            try:
+                self._globs = text, await asyncio.to_thread(_rule_globs, text)
+            except yaml.YAMLError as error:
+                raise self._unreachable(f"has a configuration that can not be read: {error}") from error
+        globs = self._globs[1]
         auto_reload = flags.get("config.auto-reload") == "true" or "auto-reload-config" in flags.get(
             "enable-feature", ""
         )
@@ -201,7 +208,7 @@ class PrometheusHttp:
         try:
             # off the event loop: the rules of a large server are tens of megabytes
             return await asyncio.to_thread(read, body)
-        except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._unreachable(f"answered {path} with something else than expected ({error!r})") from error
 
     async def _request(
@@ -271,8 +278,12 @@ def _groups(body: bytes) -> dict[tuple[str, str], LoadedRules]:
     return found
 
 
-def _rule_globs(body: bytes) -> list[str]:
-    configuration = yaml.load(_data(body)["yaml"], yaml.CSafeLoader)
+def _configuration(body: bytes) -> str:
+    return str(_data(body)["yaml"])
+
+
+def _rule_globs(text: str) -> list[str]:
+    configuration = yaml.load(text, yaml.CSafeLoader)
     return [str(pattern) for pattern in configuration.get("rule_files") or ()]
 
 

@@ -10,6 +10,7 @@ All of it is on one file system, so that a rename is atomic, and no `*.yml` or `
 Contents are copied, not hard-linked: an edit in place of a live file must not reach the copy it is repaired from.
 """
 
+import contextlib
 import fcntl
 import glob
 import hashlib
@@ -286,5 +287,7 @@ def _is_open_file(path: Path, descriptor: int) -> bool:
 
 
 def _discard(paths: Iterable[Path]) -> None:
+    """Removes what a failure left; where even that fails, the next `open` does it."""
     for path in paths:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 import structlog
 
+from deployer_service.follow.messages import Identity
 from deployer_service.follow.ports import Upstream
 from deployer_service.follow.redial import Drained, End, Lost, Redial, Stopped
-from deployer_service.follow.session import Memory, Session, SessionSettings
+from deployer_service.follow.session import Memory, Session
 from deployer_service.pipeline.run import Pipeline
 from deployer_service.state import BatchResult
 from rulecast.errors import FailedPrecondition
@@ -36,14 +38,16 @@ class Follower:
         upstream: Upstream,
         addresses: Sequence[str],
         pipeline: Pipeline,
-        settings: SessionSettings,
+        identity: Identity,
+        source: random.Random,
         on_update: Callable[[BatchResult], None],
     ) -> None:
         self._upstream = upstream
         self._pipeline = pipeline
-        self._settings = settings
+        self._identity = identity
+        self._source = source
         self._on_update = on_update
-        self._redial = Redial(addresses, settings.source)
+        self._redial = Redial(addresses, source)
         self._memory = Memory()
         self._session: Session | None = None
 
@@ -80,7 +84,7 @@ class Follower:
         _log.debug("connecting", address=address)
         try:
             async with self._upstream.connect(address) as stream:
-                session = Session(stream, self._pipeline, self._memory, self._settings, self._on_update)
+                session = Session(stream, self._pipeline, self._memory, self._identity, self._source, self._on_update)
 
                 def welcomed(welcome: pb.Welcome) -> None:
                     self._session = session

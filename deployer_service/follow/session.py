@@ -14,7 +14,7 @@ The pipeline is never interrupted by the stream: what has begun is brought to it
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -22,7 +22,6 @@ from typing import Final
 import structlog
 
 from deployer_service.follow import messages
-from deployer_service.follow.coalesce import coalesce
 from deployer_service.follow.commands import failure, result_of
 from deployer_service.follow.messages import Identity
 from deployer_service.follow.ports import Stream
@@ -50,25 +49,16 @@ Work = Callable[[], Awaitable[None]]
 class Memory:
     """What one session leaves to the next. epoch: the highest ever seen.
 
-    once_troubled: the files whose trouble was told in this process; None before anything was told, when a trouble that
-    an earlier process told may be over.
+    once_troubled: the files whose trouble was told in this process. told_all: whether the state of every file was told
+    in this process; before, a trouble that an earlier process told may be over without anybody having heard of it.
     """
 
     epoch: int = 0
-    once_troubled: set[str] | None = None
+    once_troubled: set[str] = field(default_factory=set)
+    told_all: bool = False
 
-    def note(self, reports: Sequence[FileReport]) -> None:
-        names = {report.file_name for report in reports if messages.is_trouble(report.outcome)}
-        self.once_troubled = (self.once_troubled or set()) | names
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """debounce: seconds in which further updates are taken into the same batch."""
-
-    identity: Identity
-    debounce: float
-    source: random.Random = field(default_factory=random.SystemRandom)
+    def note(self, reports: Iterable[FileReport]) -> None:
+        self.once_troubled.update(report.file_name for report in reports if messages.is_trouble(report.outcome))
 
 
 class Session:
@@ -79,17 +69,19 @@ class Session:
         stream: Stream,
         pipeline: Pipeline,
         memory: Memory,
-        settings: SessionSettings,
+        identity: Identity,
+        source: random.Random,
         on_update: Callable[[BatchResult], None],
     ) -> None:
         self._stream = stream
         self._pipeline = pipeline
         self._memory = memory
-        self._settings = settings
+        self._identity = identity
+        self._source = source
         self._on_update = on_update
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[End] = self._loop.create_future()
-        self._inbox: asyncio.Queue[Update | Work | None] = asyncio.Queue(_BACKLOG)
+        self._inbox: asyncio.Queue[Work] = asyncio.Queue(_BACKLOG)
         self._sending = asyncio.Lock()
         self._transfer = Transfer()
         self._welcomed_at: float | None = None
@@ -132,7 +124,7 @@ class Session:
     async def _greet(self) -> pb.Welcome:
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT):
-                await self._stream.send(messages.hello(self._settings.identity, self._pipeline.state()))
+                await self._stream.send(messages.hello(self._identity, self._pipeline.state()))
                 response = await self._stream.receive()
         except TimeoutError:
             raise _lost("the rule service did not answer in time") from None
@@ -160,8 +152,6 @@ class Session:
         await self._inbox.put(lambda: self._remember(epoch, welcome.history_id))
         if welcome.mode == pb.Welcome.DIFF:
             await self._inbox.put(self._send_inventory)
-        else:
-            await self._inbox.put(lambda: self._take_up(welcome.revision))
         await self._inbox.put(self._tell_standing)
 
     async def _read(self) -> None:
@@ -187,7 +177,7 @@ class Session:
             case "update":
                 update = self._transfer.add(response.nonce, response.update, self._loop.time())
                 if update is not None:
-                    await self._inbox.put(update)
+                    await self._inbox.put(lambda: self._apply(update))
             case "progress" if response.progress != self._seen_progress:
                 progress = self._seen_progress = response.progress
                 await self._inbox.put(lambda: self._follow_progress(progress))
@@ -196,49 +186,29 @@ class Session:
                 await self._inbox.put(lambda: self._obey(command))
             case "drain":
                 within = response.drain.reconnect_within.ToTimedelta().total_seconds()
-                self._drain(self._settings.source.uniform(0.0, within), response.drain.message)
+                self._drain(self._source.uniform(0.0, within), response.drain.message)
             case _:
                 return  # a kind of a newer protocol, or a Progress that says nothing new
 
     async def _work(self) -> None:
         """One thing after the other, until the session ends."""
-        held: Update | Work | None = None
         while not self._end.done():
-            item, held = held or await self._inbox.get(), None
-            if isinstance(item, Update):
-                updates, held = await self._gather(item)
-                await self._apply(updates)
-            elif item is not None:
-                await item()
+            work = await self._inbox.get()
+            await work()
 
-    async def _gather(self, first: Update) -> tuple[list[Update], Work | None]:
-        """The updates of the debounce window, and what was found behind them."""
-        updates = [first]
-        await asyncio.sleep(self._settings.debounce)
-        while not self._inbox.empty():
-            item = self._inbox.get_nowait()
-            if not isinstance(item, Update):
-                return updates, item
-            updates.append(item)
-        return updates, None
-
-    async def _apply(self, updates: Sequence[Update]) -> None:
-        result = await self._pipeline.apply(coalesce([update.batch for update in updates]))
+    async def _apply(self, update: Update) -> None:
+        result = await self._pipeline.apply(update.batch)
         self._on_update(result)
-        self._memory.note(list(result.outcomes.values()))
-        for update in updates:
-            took = self._loop.time() - update.received_at
-            await self._send(messages.answer(update.nonce, result, took, self._memory.once_troubled or ()))
-        await self._compare(updates[-1].manifest_hash)
+        self._memory.note(result.outcomes.values())
+        took = self._loop.time() - update.received_at
+        await self._send(messages.answer(update.nonce, result, took, self._memory.once_troubled))
+        await self._compare(update.manifest_hash)
 
     async def _follow_progress(self, progress: pb.Progress) -> None:
-        await self._take_up(progress.revision)
-        await self._compare(progress.manifest_hash)
-
-    async def _take_up(self, revision: int) -> None:
         """All up to this revision was sent before it was named, and so is done by now."""
-        if revision != self._pipeline.state().record.revision:
-            await self._pipeline.apply(Batch({}, frozenset(), revision))
+        if progress.revision != self._pipeline.state().record.revision:
+            await self._pipeline.apply(Batch({}, frozenset(), progress.revision))
+        await self._compare(progress.manifest_hash)
 
     async def _compare(self, expected: bytes) -> None:
         """Asks for a comparison where our files are not what the rule service takes them for, without a trouble."""
@@ -277,21 +247,18 @@ class Session:
 
     async def _remember(self, epoch: int, history_id: str) -> None:
         record = self._pipeline.state().record
-        if (record.epoch, record.history_id) == (epoch, history_id):
-            return
-        try:
+        if (record.epoch, record.history_id) != (epoch, history_id):
             await self._pipeline.remember(epoch=epoch, history_id=history_id)
-        except RulecastError as error:  # the memory of this process has it; the disk's fault shows in every outcome
-            _log.warning("epoch can not be kept over a restart", reason=error.reason, error=str(error))
 
     async def _send_inventory(self) -> None:
         await self._send(messages.inventory(self._pipeline.state()))
 
     async def _tell_standing(self) -> None:
-        state = self._pipeline.state()
-        reports = messages.standing(state, self._memory.once_troubled, datetime.now(UTC))
+        state, memory = self._pipeline.state(), self._memory
+        reports = messages.standing(state, memory.once_troubled if memory.told_all else None, datetime.now(UTC))
+        memory.note(reports)
         if not reports or await self._send(messages.news(reports, state)):
-            self._memory.note(reports)
+            memory.told_all = True
 
     async def _tell_news(self) -> None:
         while True:
@@ -350,7 +317,7 @@ class Session:
     def _drop_inbox(self) -> None:
         while not self._inbox.empty():
             self._inbox.get_nowait()
-        self._inbox.put_nowait(None)  # wakes the worker
+        self._inbox.put_nowait(_nothing)  # wakes the worker
 
     def _drain(self, seconds: float, why: str) -> None:
         """Until then the stream is used, as long as the other side keeps it."""
@@ -368,6 +335,10 @@ class Session:
     def _finish(self, end: End) -> None:
         if not self._end.done():
             self._end.set_result(end)
+
+
+async def _nothing() -> None:
+    return
 
 
 def _lost(message: str) -> Unavailable:

@@ -123,9 +123,9 @@ class Deployment:
         try:
             self.seen = await self._prometheus.status()
             if self.seen != before:
-                configuration = await self._prometheus.configuration()
-                self.notices = coverage.notices(configuration, self._prometheus.directories, WORK_DIRECTORY)
                 self.doubtful |= self.record.files.keys()
+            configuration = await self._prometheus.configuration()
+            self.notices = coverage.notices(configuration, self._prometheus.directories, WORK_DIRECTORY)
         except RulecastError as error:
             log.warning("prometheus does not answer", error=str(error))
             self.seen = replace(self.seen, up=False)

@@ -16,6 +16,7 @@ from deployer_service.state import (
     RolledBack,
     Unchanged,
 )
+from rulecast.reasons import Reason
 
 TROUBLES = (Rejected, RolledBack, Deferred)
 
@@ -57,9 +58,18 @@ def news_in(record: Record, reports: Iterable[FileReport]) -> tuple[FileReport, 
             case Active() | Unchanged():
                 return before is not None
             case _:
-                return before is None or (before.sha256, before.outcome) != (report.sha256, report.outcome)
+                return before is None or _told(before) != _told(report)
 
     return tuple(report for report in reports if is_new(report))
+
+
+def _told(report: FileReport) -> tuple[bytes, type[Outcome], Reason | None]:
+    """What makes a report another one: not its words, which may hold a port or a time."""
+    match report.outcome:
+        case Rejected(why) | RolledBack(why) | Deferred(why):
+            return report.sha256, type(report.outcome), why.reason
+        case _:
+            return report.sha256, type(report.outcome), None
 
 
 class News:

@@ -8,6 +8,7 @@ RulecastError
 ├── Conflict            somebody else was faster: read, then retry   ABORTED
 ├── LimitExceeded       a size or count is over its limit            RESOURCE_EXHAUSTED
 └── Unavailable         a part we need does not answer: retry        UNAVAILABLE
+    └── DeadlineExceeded  it did not answer in time: retry           DEADLINE_EXCEEDED
 
 `rulecast.rpc.errors` is the one place that turns them into a gRPC status.
 """
@@ -95,4 +96,8 @@ class LimitExceeded(RulecastError):
 
 
 class Unavailable(RulecastError):
+    pass
+
+
+class DeadlineExceeded(Unavailable):
     pass

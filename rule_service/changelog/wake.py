@@ -7,6 +7,8 @@ change: everybody who is woken reads the truth from the database.
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -55,10 +57,17 @@ class Listener:
 
     revisions: set when a revision may have been made. anything: set when a revision may have been made, or what is
     known of a deployer may have changed.
+    on_wake: is told `notify` or `poll`, whichever set `revisions`.
     """
 
     def __init__(
-        self, dsn: str, *, poll: float = POLL, probe_timeout: float = PROBE_TIMEOUT, jitter: random.Random | None = None
+        self,
+        dsn: str,
+        *,
+        poll: float = POLL,
+        probe_timeout: float = PROBE_TIMEOUT,
+        jitter: random.Random | None = None,
+        on_wake: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.revisions = Signal()
         self.anything = Signal()
@@ -66,7 +75,13 @@ class Listener:
         self._poll = poll
         self._probe_timeout = probe_timeout
         self._jitter = jitter or random.Random()
+        self._hear: dict[str, Callable[[str], None]] = {}
+        self._on_wake = on_wake
         self._listening = False
+
+    def hear(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Passes the payloads of another channel on. To be called before `run`; what is lost is not made up for."""
+        self._hear[channel] = heard
 
     @property
     def listening(self) -> bool:
@@ -82,6 +97,7 @@ class Listener:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._jitter.uniform(0.8, 1.2) * self._poll)
+            self._on_wake("poll")
             self._wake_all()
 
     async def _keep_listening(self) -> None:
@@ -113,6 +129,8 @@ class Listener:
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(CHANGES, self._on_change)
             await connection.add_listener(OUTCOMES, self._on_outcome)
+            for channel, heard in self._hear.items():
+                await connection.add_listener(channel, partial(_pass_on, heard))
             self._listening = True
             log.info("listening for changes")
             # what happened before it listened was not heard
@@ -132,6 +150,7 @@ class Listener:
             await connection.execute("SELECT")
 
     def _on_change(self, *_: Any) -> None:
+        self._on_wake("notify")
         self._wake_all()
 
     def _on_outcome(self, *_: Any) -> None:
@@ -140,3 +159,7 @@ class Listener:
     def _wake_all(self) -> None:
         self.revisions.set()
         self.anything.set()
+
+
+def _pass_on(heard: Callable[[str], None], _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    heard(str(payload))

@@ -40,8 +40,9 @@ class PostgresDeployers:
 
     async def claim(self, hello: HelloFacts, replica: str, lease_seconds: float) -> Claim:
         async with self._database.transaction() as session:
-            # above the deployer's own too: a restored database may have forgotten epochs that the deployer has not
-            epoch = await session.value(
+            # epoch: above the deployer's own too: a restored database may have forgotten epochs that it has not.
+            # revision: not above what was recorded: its outcomes may have been lost, and would be taken for ACTIVE
+            row = await session.row(
                 """
                 INSERT INTO deployers AS held (
                     id, epoch, process_id, lease_until, replica, seen_at, software_version, prometheus_version,
@@ -54,10 +55,11 @@ class PostgresDeployers:
                     epoch = greatest(held.epoch + 1, excluded.epoch), process_id = excluded.process_id,
                     lease_until = excluded.lease_until, replica = excluded.replica, seen_at = excluded.seen_at,
                     software_version = excluded.software_version, prometheus_version = excluded.prometheus_version,
-                    prometheus_url = excluded.prometheus_url, serves = excluded.serves, revision = excluded.revision,
+                    prometheus_url = excluded.prometheus_url, serves = excluded.serves,
+                    revision = least(held.revision, excluded.revision),
                     manifest_hash = excluded.manifest_hash
                 WHERE held.process_id = excluded.process_id OR held.lease_until <= clock_timestamp()
-                RETURNING epoch
+                RETURNING epoch, revision
                 """,
                 hello.id,
                 hello.process_id,
@@ -72,10 +74,10 @@ class PostgresDeployers:
                 hello.revision,
                 hello.manifest_hash,
             )
-            if epoch is None:
+            if row is None:
                 raise _duplicate(hello.id, await _remaining(session, hello.id))
             await _wake(session, hello.id)
-        return Claim(epoch)
+        return Claim(row["epoch"], row["revision"])
 
     async def renew(self, id: str, epoch: int, lease_seconds: float, manifest_hash: bytes) -> None:
         async with self._database.session() as session:

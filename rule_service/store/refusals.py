@@ -130,6 +130,9 @@ def refusal(error: BaseException, *, deleting: bool = False, closed: bool = Fals
         return unavailable(error)
     if isinstance(error, _RACES):
         return Conflict.of("", Reason.CONCURRENT_CHANGE, "somebody else changed the same thing meanwhile: try again")
+    if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
+        message = f"the database's schema is not up to date ({error}); `rule-service migrate` brings it there"
+        return Unavailable.of("", Reason.DATABASE_UNAVAILABLE, message)
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):
         return _constraint(error, deleting)
     if isinstance(error, (asyncpg.DataError, asyncpg.ProgramLimitExceededError)):

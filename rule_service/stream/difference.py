@@ -65,9 +65,7 @@ def against(view: View, inventory: Mapping[str, bytes], refused: Refused, *, mas
     """For a deployer that has the files of `inventory` (SHA-256 by name). Names that are not ours are left alone."""
     files = view.files()
     puts = [
-        Wanted(name, file.sha256, file.revision)
-        for name, file in files.items()
-        if inventory.get(name) != file.sha256
+        Wanted(name, file.sha256, file.revision) for name, file in files.items() if inventory.get(name) != file.sha256
     ]
     deletes = sorted(name for name in inventory if name not in files and parse_file_name(name) is not None)
     return _offered(view, 0, puts, deletes, refused, allowed=mass_deletion_allowed)

@@ -7,7 +7,7 @@ a failover has lost commits) all streams are drained, so that the deployers comp
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -18,12 +18,13 @@ from rule_service.domain.layout import parse_file_name
 from rule_service.domain.model import Group, GroupScope
 from rule_service.stream.metrics import StreamMetrics
 from rule_service.stream.ports import Groups
-from rule_service.stream.snapshot import Snapshot
+from rule_service.stream.snapshot import Entry, Snapshot
 from rule_service.stream.view import Serves, View
 from rule_service.usecases.ports import Wakeups
-from rule_service.usecases.ports_delivery import ChangeLog, FileChanges, Manifest
+from rule_service.usecases.ports_delivery import ChangeLog, FileChanges
 from rulecast.errors import LimitExceeded, RulecastError, Unavailable
 from rulecast.reasons import Reason
+from rulecast.v1 import distribution_pb2 as pb
 
 POLL: Final = 2.0
 """Seconds after which it looks though nothing woke it."""
@@ -38,6 +39,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 class Follower(Protocol):
     """A stream, as the hub knows it."""
+
+    def command(self, kind: pb.Command.Kind.ValueType) -> None:
+        """Something to do besides updates."""
+        ...
 
     @property
     def unacknowledged_for(self) -> float:
@@ -55,12 +60,13 @@ class Follower(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """grouping: counts how often groups have moved.
+    """groups: those of the ids that were `asked` for, with their ancestors. grouping: counts how often one has moved.
 
     trusted: whether a deletion can be taken for one that was meant, since all of the history is in the change log.
     """
 
     snapshot: Snapshot
+    asked: frozenset[str]
     groups: Mapping[str, Group]
     grouping: int
     trusted: bool
@@ -103,9 +109,17 @@ class Hub:
         return self._streams
 
     @property
-    def trusted(self) -> bool:
-        """False after files were seen to change without a word in the change log: no deletion counts as meant then."""
-        return self._state is not None and self._state.trusted
+    def entries(self) -> Mapping[str, Entry]:
+        """Of the newest snapshot."""
+        return self._state.snapshot.entries if self._state is not None else {}
+
+    def trusts(self, history_id: str) -> bool:
+        """Whether files that a follower of this history has, and the manifest has not, were deleted on purpose.
+
+        Not in another history, nor after files were seen to change without a word in the change log.
+        """
+        state = self._state
+        return state is not None and state.trusted and state.snapshot.position.history_id == history_id
 
     @property
     def up_to_date(self) -> bool:
@@ -170,7 +184,7 @@ class Hub:
                 self._views.pop(served, None)
 
     @contextmanager
-    def joined(self, deployer_id: str, stream: Follower) -> "Iterator[None]":
+    def joined(self, deployer_id: str, stream: Follower) -> Iterator[None]:
         """Meanwhile the stream is told of changes. An older stream of the same deployer is drained.
 
         Raises LimitExceeded when there are too many.
@@ -204,7 +218,7 @@ class Hub:
             return
         if changes.position != state.snapshot.position:
             await self._advance(state, changes)
-        if asyncio.get_running_loop().time() >= self._compare_at or self._away:
+        if asyncio.get_running_loop().time() >= self._compare_at:
             await self._compare()
 
     async def _advance(self, state: _State, changes: FileChanges) -> None:
@@ -230,11 +244,10 @@ class Hub:
             stream.drain(f"{why}: connect again and compare all files")
 
     async def _adopt(self, snapshot: Snapshot, *, trusted: bool) -> None:
-        groups = await self._groups_of(snapshot)
-        grouping = self._state.grouping if self._state is not None else 0
-        if self._state is not None and groups != self._state.groups:
-            grouping += 1
-        self._state = _State(snapshot, groups, grouping, trusted)
+        asked = self._group_ids(snapshot)
+        # nothing is asked where every deployer takes everything
+        groups = await self._groups.group_with_ancestors(asked) if asked else {}
+        self._state = _State(snapshot, asked, groups, self._grouping(asked, groups), trusted)
         self._views.clear()
         self._metrics.at_revision(snapshot.revision)
         for stream in self._streams.values():
@@ -244,20 +257,26 @@ class Hub:
         assert self._state is not None, "there is a snapshot"
         await self._adopt(snapshot, trusted=self._state.trusted)
 
-    async def _groups_of(self, snapshot: Snapshot) -> dict[str, Group]:
-        """The groups that decide who takes what; nothing is read where every deployer takes everything."""
+    def _group_ids(self, snapshot: Snapshot) -> frozenset[str]:
+        """The groups that decide who takes what."""
         served = [scope for serves in self._served for scope in serves]
         if not served:
-            return {}
+            return frozenset()
         scopes = [*served, *(parse_file_name(name) for name in snapshot.entries)]
-        return await self._groups.group_with_ancestors(
-            {scope.group_id for scope in scopes if isinstance(scope, GroupScope)}
-        )
+        return frozenset(scope.group_id for scope in scopes if isinstance(scope, GroupScope))
+
+    def _grouping(self, asked: frozenset[str], groups: Mapping[str, Group]) -> int:
+        state = self._state
+        if state is None:
+            return 0
+        known_in_both = (state.asked & asked) | (state.groups.keys() & groups.keys())
+        return state.grouping + any(state.groups.get(id) != groups.get(id) for id in known_in_both)
 
     def _lost(self, error: RulecastError) -> None:
         if not self._away:
             _log.warning("changes can not be read", error=str(error), reason=error.reason)
         self._away = True
+        self._compare_at = 0.0
 
     def _unacknowledged_for(self) -> float:
         return max((stream.unacknowledged_for for stream in self._streams.values()), default=0.0)

@@ -1,6 +1,6 @@
 """All files at one position, in the order of their changes. Pure; never changed once made."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -28,13 +28,13 @@ class Snapshot:
     """
 
     position: Position
-    entries: Mapping[str, Entry]
+    entries: dict[str, Entry]
     complete_since: int
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Snapshot":
         """From the whole manifest; what was deleted before is not known."""
-        files = sorted(manifest.files.items(), key=lambda item: (item[1].revision, item[0]))
+        files: list[tuple[str, Entry]] = sorted(manifest.files.items(), key=lambda item: (item[1].revision, item[0]))
         return cls(manifest.position, dict(files), manifest.position.revision)
 
     @property
@@ -48,7 +48,7 @@ class Snapshot:
             for name, version in changes.files.items()
         ]
         changed.sort(key=lambda item: (item[1].revision, item[0]))
-        entries = dict(self.entries)
+        entries = self.entries.copy()
         for name, entry in changed:
             # to the end: the order is that of the changes
             entries.pop(name, None)

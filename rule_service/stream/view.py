@@ -45,6 +45,4 @@ class View:
 
     def files(self) -> dict[str, FileVersion]:
         """The files that are taken, by name."""
-        return {
-            name: file for name, file in self.snapshot.files() if serves(self.serves, file.scope, self.groups)
-        }
+        return {name: file for name, file in self.snapshot.files() if serves(self.serves, file.scope, self.groups)}

@@ -16,6 +16,9 @@ from rule_service.usecases.waiting import RolloutWaiter
 from rulecast.errors import FailedPrecondition, InvalidInput, NotFound
 from rulecast.reasons import Reason
 
+KEYS_AT_ONCE = 200
+"""Alerts rendered anew in one transaction: it holds the commit lock, and other edits wait for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Regenerated:
@@ -63,7 +66,8 @@ class Delivery:
         started = self._clock()
         changes: list[Change] = []
         errors: list[str] = []
-        pending = [sorted(keys)] if keys else []
+        ordered = sorted(keys)
+        pending = [ordered[at : at + KEYS_AT_ONCE] for at in range(0, len(ordered), KEYS_AT_ONCE)]
         while pending:
             batch = pending.pop()
             try:

@@ -91,9 +91,13 @@ class HelloFacts:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A lease. `epoch` is the fencing token: higher than any before it."""
+    """A lease. `epoch` is the fencing token: higher than any before it.
+
+    revision: the last that the deployer has taken up as far as is known here; 0 for none of this history.
+    """
 
     epoch: int
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

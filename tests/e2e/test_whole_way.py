@@ -87,7 +87,7 @@ async def test_bad_input_is_refused_by_field_and_changes_nothing(system: System)
     before = system.deployers[0].files()
 
     bad_query = cpu_rule("bad", group_scope("production"), 80)
-    bad_query.spec.query = "cpu_percent >"
+    bad_query.spec.query = "cpu_percent > > {{ .threshold }}"
     unknown = cpu_rule("bad", group_scope("production"), 80)
     unknown.spec.query = "cpu_percent > {{ .treshold }}"
     wrong_type = cpu_rule("bad", group_scope("production"), 80)

@@ -87,7 +87,7 @@ configs = st.builds(
 @st.composite
 def namespaces_(draw: st.DrawFn) -> tuple[Namespace, ...]:
     ids = draw(st.permutations(["a", "b", "c"]))
-    labels = ("env", "cluster", "team_of")[: draw(st.integers(1, 3))]
+    labels = ("env", "cluster", "team_of")[: draw(st.sampled_from([1, 2, 2, 3, 3]))]
     return tuple(Namespace(id_, label, draw(st.integers(0, 1))) for id_, label in zip(ids, labels, strict=False))
 
 
@@ -115,7 +115,7 @@ def rules_(draw: st.DrawFn, key: str, scopes: Sequence[Scope]) -> tuple[AlertRul
             spec=replace(SPECS[key], parameters=(draw(st.sampled_from(_THRESHOLDS)),)),
             config=draw(configs),
             merge_strategy=draw(st.sampled_from([MergeStrategy.MERGE, MergeStrategy.MERGE, MergeStrategy.OVERRIDE])),
-            priority=draw(st.integers(-1, 1)),
+            priority=draw(st.sampled_from([0, 0, 1, -1])),
             enabled=draw(st.sampled_from([True, True, False])),
         )
         for at, scope in enumerate(scopes)
@@ -128,7 +128,7 @@ def series_(draw: st.DrawFn, namespaces: Sequence[Namespace], groups: Sequence[G
     labels = {}
     for namespace in namespaces:
         values = [group.label_value for group in groups if group.namespace_id == namespace.id]
-        value = draw(st.sampled_from([*values, *values, *_STRANGERS]))
+        value = draw(st.sampled_from([*values, *values, *values, *_STRANGERS]))
         if value:
             labels[namespace.label] = value
     return labels
@@ -146,8 +146,12 @@ def worlds(draw: st.DrawFn) -> World:
     keys = tuple(
         _key_world(key, draw(rules_(key, scopes)), namespaces, groups, whole=draw(st.booleans())) for key in SPECS
     )
-    series = draw(st.lists(series_(namespaces, groups), min_size=3, max_size=12))
-    return World(keys, tuple(series))
+    drawn = draw(st.lists(series_(namespaces, groups), min_size=6, max_size=16))
+    labels = {namespace.id: namespace.label for namespace in namespaces}
+    # always: for each group a series that is in no other, one in all namespaces and no group, and one without labels
+    alone = [{labels[group.namespace_id]: group.label_value} for group in groups]
+    in_no_group = dict.fromkeys(labels.values(), _STRANGERS[0])
+    return World(keys, (*drawn, *alone, in_no_group, {}))
 
 
 def _key_world(

@@ -521,7 +521,7 @@ class TestRecover:
             asked.set()
             await asyncio.Event().wait()
 
-        world.directory.move = hang  # type: ignore[method-assign, assignment]
+        world.directory.move = hang  # type: ignore[method-assign]
         task = asyncio.ensure_future(world.pipeline.apply(batch({A: A2})))
         await asked.wait()
         task.cancel()

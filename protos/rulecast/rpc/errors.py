@@ -27,6 +27,7 @@ from grpc_status import rpc_status
 from rulecast.errors import (
     AlreadyExists,
     Conflict,
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidInput,
     LimitExceeded,
@@ -61,10 +62,10 @@ _CODES: Final[dict[type[RulecastError], grpc.StatusCode]] = {
     Conflict: grpc.StatusCode.ABORTED,
     LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _TYPES: Final[dict[grpc.StatusCode, type[RulecastError]]] = {
     **{code: error for error, code in _CODES.items()},
-    grpc.StatusCode.DEADLINE_EXCEEDED: Unavailable,
     grpc.StatusCode.OUT_OF_RANGE: InvalidInput,
 }
 _POSITION: Final = re.compile(r" \(line (\d+), column (\d+)\)\Z")

@@ -1,0 +1,104 @@
+"""What a deployer says on its stream: recorded under its epoch, and noted for what is to be sent next."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from rule_service.stream import messages
+from rule_service.stream.parts import StreamParts
+from rule_service.stream.standing import Standing
+from rule_service.usecases.ports import FileFate
+from rulecast.errors import InvalidInput, Unavailable
+from rulecast.reasons import Reason
+from rulecast.v1 import distribution_pb2 as pb
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def _count(fates: Sequence[FileFate]) -> dict[str, int]:
+    """How many files of each state; those that are not named are active."""
+    return dict(Counter(str(fate.state) for fate in fates))
+
+
+class Reports:
+    """Of one stream. Raises Conflict(STALE_EPOCH) once another process has taken over.
+
+    A database that is away is waited for, so that no outcome is lost; the deployer's other messages wait behind it.
+    """
+
+    def __init__(self, parts: StreamParts, deployer_id: str, epoch: int, standing: Standing) -> None:
+        self._hub = parts.hub
+        self._leases = parts.leases
+        self._policy = parts.policy
+        self._metrics = parts.metrics
+        self._id = deployer_id
+        self._epoch = epoch
+        self._standing = standing
+
+    async def take(self, message: pb.SyncRequest) -> None:
+        """Any message but Hello and Goodbye. Raises InvalidInput."""
+        match message.WhichOneof("kind"):
+            case "status":
+                await self._status(message.status)
+            case "heartbeat":
+                await self._heartbeat(message.heartbeat)
+            case "inventory":
+                self._standing.told_inventory(messages.inventory(message.inventory))
+            case "effective":
+                await self._effective(message.effective)
+            case "command_result":
+                self._command_result(message.command_result)
+            case "hello":
+                raise InvalidInput.of("hello", Reason.FIELD_INVALID, "`hello` was said already: open a stream anew")
+            case _:
+                return  # a kind of a newer protocol
+
+    async def _status(self, status: pb.ApplyStatus) -> None:
+        standing = self._standing
+        if status.nonce and (standing.in_flight is None or standing.in_flight.nonce != status.nonce):
+            _log.warning("answer to no update", nonce=status.nonce)
+            return
+        fates = messages.fates(status)
+        disk = messages.sha256(status.manifest_hash, "status.manifest_hash")
+        revision = standing.revision_of(status.nonce, status.revision)
+        await self._recorded(lambda: self._leases.record_outcomes(self._id, self._epoch, revision, disk, fates))
+        standing.judged(fates, self._hub.entries)
+        answered = standing.told_status(status.nonce, revision, disk)
+        for fate in fates:
+            self._metrics.outcome(fate.state)
+        if answered is not None:
+            if answered.sent_at is not None:
+                self._metrics.answered(asyncio.get_running_loop().time() - answered.sent_at)
+            _log.info("update answered", nonce=answered.nonce, revision=revision, states=_count(fates))
+
+    async def _heartbeat(self, heartbeat: pb.Heartbeat) -> None:
+        disk = messages.sha256(heartbeat.manifest_hash, "heartbeat.manifest_hash")
+        try:
+            await self._leases.renew(self._id, self._epoch, self._policy.lease, disk)
+        except Unavailable as error:
+            # the next one will do: nobody else can take the lease while the database is away
+            _log.warning("lease not renewed", error=str(error))
+        if self._standing.strayed(disk):
+            _log.warning("the deployer's files have changed, comparing")
+            self._standing.compare = True
+
+    async def _effective(self, effective: pb.EffectiveState) -> None:
+        facts = messages.effective(effective)
+        await self._recorded(lambda: self._leases.record_effective(self._id, self._epoch, facts))
+
+    def _command_result(self, result: pb.CommandResult) -> None:
+        if result.ok:
+            _log.info("command done", id=result.id)
+            return
+        _log.warning("command failed", id=result.id, reason=result.reason, error=result.message)
+
+    async def _recorded(self, record: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await record()
+                return
+            except Unavailable as error:
+                _log.warning("report not recorded yet", error=str(error), next_in=self._policy.retry)
+            await asyncio.sleep(self._policy.retry)

@@ -1,0 +1,188 @@
+"""One stream, from Hello to its end.
+
+    -> Hello           <- Welcome: UP_TO_DATE, or DIFF: -> Inventory
+    <- Update          one at a time; what comes while it is on its way is in the next one
+    -> ApplyStatus     recorded, then the next
+    <- Progress, Command, Drain      -> Heartbeat, EffectiveState, CommandResult, Goodbye
+
+One task reads and records, another writes; `Standing` is what both know. The first Update is sent even if it holds no
+file: only its answer proves that the deployer has taken up the revision.
+"""
+
+import asyncio
+from enum import Enum, auto
+
+import structlog
+
+from rule_service.stream import messages
+from rule_service.stream.parts import StreamParts
+from rule_service.stream.policy import StreamPolicy
+from rule_service.stream.ports import Duplex
+from rule_service.stream.reports import Reports
+from rule_service.stream.sender import Sender
+from rule_service.stream.standing import Standing
+from rule_service.usecases.ports_delivery import Claim, HelloFacts
+from rulecast.errors import DeadlineExceeded, FailedPrecondition, RulecastError
+from rulecast.reasons import Reason
+from rulecast.rpc.errors import RETRY_AFTER
+from rulecast.v1 import distribution_pb2 as pb
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class End(Enum):
+    """How a stream ended, which decides about the lease."""
+
+    LOST = auto()
+    GOODBYE = auto()
+    DRAINED = auto()
+
+
+async def serve(parts: StreamParts, stream: Duplex, stopping: asyncio.Event) -> None:
+    """Serves one deployer for as long as its stream lasts. `stopping`: the replica ends.
+
+    Raises InvalidInput, FailedPrecondition, Conflict, LimitExceeded, Unavailable, DeadlineExceeded.
+    """
+    hello = await _greeted(stream, parts.policy)
+    with structlog.contextvars.bound_contextvars(deployer=hello.id):
+        async with parts.hub.serving(hello.serves):
+            claim = await _claimed(parts, hello)
+            session = Session(parts, hello, claim, stream)
+            try:
+                with parts.hub.joined(hello.id, session):
+                    await session.run(stopping)
+            except RulecastError as error:
+                parts.metrics.ended(error.reason)
+                raise
+            else:
+                parts.metrics.ended(session.end.name)
+            finally:
+                await session.end_lease()
+
+
+async def _greeted(stream: Duplex, policy: StreamPolicy) -> HelloFacts:
+    try:
+        async with asyncio.timeout(policy.lease):
+            return messages.hello(await stream.read())
+    except TimeoutError:
+        raise _silent(policy) from None
+
+
+async def _claimed(parts: StreamParts, hello: HelloFacts) -> Claim:
+    try:
+        return await parts.leases.claim(hello, parts.server_id, parts.policy.lease)
+    except FailedPrecondition as error:
+        if "lease_seconds" in error.metadata:
+            error.metadata.setdefault(RETRY_AFTER, error.metadata["lease_seconds"])
+        raise
+
+
+class Session:
+    """One stream whose deployer holds the lease."""
+
+    def __init__(self, parts: StreamParts, hello: HelloFacts, claim: Claim, stream: Duplex) -> None:
+        self._parts = parts
+        self._hello = hello
+        self._claim = claim
+        self._stream = stream
+        self._standing = Standing(claim.revision)
+        self._reports = Reports(parts, hello.id, claim.epoch, self._standing)
+        self._sender = Sender(parts, hello, claim, self._standing, stream)
+        self.end = End.LOST
+
+    @property
+    def unacknowledged_for(self) -> float:
+        return self._sender.unacknowledged_for
+
+    def wake(self) -> None:
+        self._sender.wake()
+
+    def drain(self, message: str) -> None:
+        self._sender.drain(message)
+
+    def command(self, kind: pb.Command.Kind.ValueType) -> None:
+        """Passes a command on; the same one twice is one, as long as it was not sent."""
+        self._sender.command(kind)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until the deployer leaves, or was asked to connect elsewhere."""
+        with structlog.contextvars.bound_contextvars(epoch=self._claim.epoch):
+            await self._welcome()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    name = f"stream of {self._hello.id}"
+                    others = (
+                        tasks.create_task(self._read(), name=f"{name}: read"),
+                        tasks.create_task(self._heed(stopping), name=f"{name}: heed"),
+                    )
+                    if await self._sender.run():
+                        self.end = End.DRAINED
+                    for task in others:
+                        task.cancel()
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from failed
+            finally:
+                _log.info("stream ended", end=self.end.name, revision=self._standing.taken_up)
+
+    async def end_lease(self) -> None:
+        """A goodbye ends it at once, a lost connection soon. A drained deployer keeps it until it is elsewhere."""
+        id, epoch, policy = self._hello.id, self._claim.epoch, self._parts.policy
+        try:
+            async with asyncio.timeout(policy.farewell):
+                match self.end:
+                    case End.GOODBYE:
+                        await self._parts.leases.release(id, epoch)
+                    case End.LOST:
+                        grace = min(policy.lost_grace, policy.lease)
+                        await self._parts.leases.renew(id, epoch, grace, self._standing.disk)
+                    case End.DRAINED:
+                        return
+        except (RulecastError, TimeoutError) as error:
+            # it runs out by itself, or another process has it already
+            _log.debug("lease left to run out", error=str(error))
+
+    async def _welcome(self) -> None:
+        hello, standing = self._hello, self._standing
+        standing.refused = dict(await self._parts.leases.refused(hello.id))
+        view = await self._parts.hub.view(hello.serves)
+        up_to_date = hello.manifest_hash == view.manifest_hash
+        standing.begin(view, up_to_date=up_to_date, now=asyncio.get_running_loop().time())
+        mode = pb.Welcome.UP_TO_DATE if up_to_date else pb.Welcome.DIFF
+        await self._sender.send(messages.welcome(view, mode, self._parts.policy, self._parts.server_id))
+        _log.info(
+            "stream begun",
+            mode=pb.Welcome.Mode.Name(mode),
+            revision=view.revision,
+            taken_up=self._claim.revision,
+            software_version=hello.software_version,
+            prometheus_version=hello.prometheus_version,
+        )
+
+    async def _read(self) -> None:
+        while (message := await self._next()) is not None:
+            if message.WhichOneof("kind") == "goodbye":
+                self.end = End.GOODBYE
+                break
+            await self._reports.take(message)
+            self.wake()
+        self._sender.finish()
+
+    async def _next(self) -> pb.SyncRequest | None:
+        try:
+            async with asyncio.timeout(self._parts.policy.lease):
+                return await self._stream.read()
+        except TimeoutError:
+            raise _silent(self._parts.policy) from None
+
+    async def _heed(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        self.drain("the rule service is stopping")
+
+
+def _silent(policy: StreamPolicy) -> DeadlineExceeded:
+    return DeadlineExceeded.of(
+        "",
+        Reason.STREAM_LOST,
+        f"nothing was heard from the deployer for {policy.lease:g} s: it has to say something every "
+        f"{policy.heartbeat:g} s",
+    )

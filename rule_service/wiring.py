@@ -1,0 +1,206 @@
+"""Builds the rule service from its settings and runs it. The only file that sees every layer."""
+
+import asyncio
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import grpc
+import structlog
+from aiohttp import web
+
+from rule_service.api import distribution
+from rule_service.api.delivery import DeliveryApi
+from rule_service.api.distribution import DistributionApi
+from rule_service.api.groups import GroupApi
+from rule_service.api.http.bindings import bindings_of
+from rule_service.api.http.gateway import MAX_BODY_BYTES, gateway_routes, json_errors
+from rule_service.api.namespaces import NamespaceApi
+from rule_service.api.rules import AlertRuleApi
+from rule_service.api.targets import TargetApi
+from rule_service.api.templates import AlertTemplateApi
+from rule_service.changelog.prune import Pruner
+from rule_service.changelog.reader import PostgresChangeLog
+from rule_service.changelog.wake import Listener
+from rule_service.library import load_library
+from rule_service.life import Life
+from rule_service.promtool import NoChecker, PromtoolChecker
+from rule_service.settings import Promtool as PromtoolSettings
+from rule_service.settings import Settings
+from rule_service.store.deployers import PostgresDeployers
+from rule_service.store.pool import connect
+from rule_service.store.unit_of_work import PostgresStore
+from rule_service.stream.commands import COMMANDS, StreamCommands
+from rule_service.stream.hub import Hub
+from rule_service.stream.metrics import StreamMetrics
+from rule_service.stream.notices import PostgresNotices
+from rule_service.stream.parts import StreamParts
+from rule_service.stream.policy import StreamPolicy
+from rule_service.stream.updates import Updates
+from rule_service.usecases.delivery import Delivery
+from rule_service.usecases.groups import GroupEdits
+from rule_service.usecases.namespaces import NamespaceEdits
+from rule_service.usecases.ports import RuleChecker
+from rule_service.usecases.publish import Publisher
+from rule_service.usecases.rules import RuleEdits
+from rule_service.usecases.targets import TargetEdits
+from rule_service.usecases.templates import TemplateEdits
+from rule_service.usecases.understand import Understanding
+from rule_service.usecases.waiting import RolloutWaiter
+from rulecast.errors import Unavailable
+from rulecast.process.promtool import Promtool, find_promtool
+from rulecast.process.supervise import supervise
+from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
+from rulecast.rpc.channel import open_channel
+from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
+from rulecast.rpc.server import RpcServer, Service
+from rulecast.v1 import delivery_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
+from rulecast.v1.delivery_pb2_grpc import add_DeliveryServiceServicer_to_server
+from rulecast.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
+from rulecast.v1.namespace_pb2_grpc import add_NamespaceServiceServicer_to_server
+from rulecast.v1.rule_pb2_grpc import add_AlertRuleServiceServicer_to_server
+from rulecast.v1.target_pb2_grpc import add_TargetServiceServicer_to_server
+from rulecast.v1.template_pb2_grpc import add_AlertTemplateServiceServicer_to_server
+
+PUBLIC: Final = tuple(
+    file.DESCRIPTOR.services_by_name[name]
+    for file, name in (
+        (namespace_pb2, "NamespaceService"),
+        (group_pb2, "GroupService"),
+        (target_pb2, "TargetService"),
+        (template_pb2, "AlertTemplateService"),
+        (rule_pb2, "AlertRuleService"),
+        (delivery_pb2, "DeliveryService"),
+    )
+)
+"""The services that are answered as JSON over HTTP too."""
+
+_log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> int:
+    """Runs the rule service until SIGTERM or SIGINT; the exit code.
+
+    Raises Unavailable (PROMTOOL_MISSING and its like), ListenFailed and HttpListenFailed before anything is touched.
+    """
+    stop = asyncio.Event()
+    registry = make_registry("rule_service")
+    dsn = settings.database.url.get_secret_value()
+    server_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+    async with AsyncExitStack() as stack:
+        checker = await _checker(settings.promtool)
+        database = await connect(dsn, min_size=0, max_size=settings.database.pool_size)
+        stack.push_async_callback(database.close)
+        store = PostgresStore(database)
+        deployers = PostgresDeployers(database)
+
+        stream_metrics = StreamMetrics(registry)
+        listener = Listener(dsn, on_wake=stream_metrics.woken)
+        changes = PostgresChangeLog(database)
+        hub = Hub(changes, store, listener.revisions, stream_metrics)
+        commands = StreamCommands(hub, store, PostgresNotices(database), server_id)
+        listener.hear(COMMANDS, commands.heard)
+        stream = StreamParts(
+            hub=hub,
+            updates=Updates(changes),
+            leases=deployers,
+            metrics=stream_metrics,
+            policy=StreamPolicy(
+                heartbeat=settings.stream.heartbeat,
+                ack_timeout=settings.stream.ack_timeout,
+                max_age=settings.stream.max_age,
+            ),
+            server_id=server_id,
+        )
+
+        waiter = RolloutWaiter(store, listener.anything)
+        publisher = Publisher(store, checker, waiter)
+        delivery = Delivery(store, publisher, waiter, commands)
+        public: tuple[Callable[[grpc.aio.Server], None], ...] = (
+            partial(add_NamespaceServiceServicer_to_server, NamespaceApi(NamespaceEdits(publisher), store)),
+            partial(add_GroupServiceServicer_to_server, GroupApi(GroupEdits(publisher), store)),
+            partial(add_TargetServiceServicer_to_server, TargetApi(TargetEdits(publisher), store)),
+            partial(
+                add_AlertTemplateServiceServicer_to_server,
+                AlertTemplateApi(TemplateEdits(publisher, load_library()), store),
+            ),
+            partial(
+                add_AlertRuleServiceServicer_to_server,
+                AlertRuleApi(RuleEdits(publisher, store), Understanding(store), store),
+            ),
+            partial(add_DeliveryServiceServicer_to_server, DeliveryApi(delivery, deployers, store)),
+        )
+
+        # for our own HTTP alone, so in a folder that nobody else can enter
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rulecast-"))
+        own = Path(folder, "grpc")
+        rpc = RpcServer(
+            str(settings.grpc_listen),
+            [
+                *(Service(each.full_name, register) for each, register in zip(PUBLIC, public, strict=True)),
+                Service(
+                    distribution.NAME,
+                    partial(distribution.register, DistributionApi(stream, store, stop)),
+                ),
+            ],
+            interceptors=[ServerInterceptor(RpcMetrics(registry))],
+            stopping=stop,
+            socket=own,
+        )
+        channel = open_channel(f"unix:{own}")
+        stack.push_async_callback(channel.close)
+        life = Life(
+            dsn,
+            migrating=settings.database.migrate,
+            reads=store,
+            background={
+                "listener": listener.run,
+                "hub": hub.run,
+                "commands": commands.run,
+                "pruner": Pruner(database, timedelta(seconds=settings.history.retention)).run,
+            },
+            set_serving=rpc.set_serving,
+            stop=stop,
+        )
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[json_errors])
+        app.add_routes(telemetry_routes(registry, life.not_ready))
+        app.add_routes(gateway_routes(bindings_of(PUBLIC), channel))
+        http = HttpServer(app, settings.http_listen)
+
+        grpc_port = await rpc.start()
+        stack.push_async_callback(rpc.stop)
+        http_port = await http.start()
+        stack.push_async_callback(http.stop)
+        _log.info(
+            "listening",
+            version=SOFTWARE_VERSION,
+            server_id=server_id,
+            grpc=f"{settings.grpc_listen.host}:{grpc_port}",
+            http=f"{settings.http_listen.host}:{http_port}",
+            database=str(settings.database.url),
+        )
+        return await supervise({"rule service": life.run}, stop)
+
+
+async def _checker(settings: PromtoolSettings) -> RuleChecker:
+    """Found and able to run, unless validation is switched off."""
+    if not settings.enabled:
+        return NoChecker()
+    try:
+        promtool = Promtool(find_promtool(settings.path), settings.timeout)
+        await promtool.version()
+    except Unavailable as error:
+        raise Unavailable.of(
+            "",
+            error.reason,
+            f"{error}. No rule is saved unchecked; to do without, set PROMETHEUS_VALIDATE_RULES=false",
+        ) from error
+    return PromtoolChecker(promtool, settings.at_once)
