@@ -36,6 +36,12 @@ def _checked_serves(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _not_empty(addresses: tuple[HostPort, ...]) -> tuple[HostPort, ...]:
+    if not addresses:
+        raise ValueError("at least one address is needed, e.g. 127.0.0.1:50051")
+    return addresses
+
+
 class Prometheus(Section):
     """The Prometheus beside this deployer. These variables have no prefix: `PROMETHEUS_URL`.
 
@@ -72,7 +78,7 @@ class Settings(Section):
     """
 
     id: Annotated[str, AfterValidator(_checked_id)] = Field(default_factory=lambda: id_of_host(socket.gethostname()))
-    rule_service: Annotated[tuple[Address, ...], Field(min_length=1)] = (HostPort("127.0.0.1", 50051),)
+    rule_service: Annotated[tuple[Address, ...], AfterValidator(_not_empty)] = (HostPort("127.0.0.1", 50051),)
     serves: Annotated[tuple[str, ...], AfterValidator(_checked_serves)] = ()
     prometheus: Annotated[Prometheus, Env("PROMETHEUS")] = Prometheus()
     grpc_listen: Address = HostPort("127.0.0.1", 50052)

@@ -9,7 +9,7 @@ from typing import assert_never
 
 import structlog
 
-from deployer_service.follow.messages import Identity
+from deployer_service.follow.messages import Identity, name_of
 from deployer_service.follow.ports import Upstream
 from deployer_service.follow.redial import Drained, End, Lost, Redial, Stopped
 from deployer_service.follow.session import Memory, Session
@@ -94,7 +94,7 @@ class Follower:
                         server=welcome.server_id,
                         epoch=self._memory.epoch,
                         revision=welcome.revision,
-                        mode=pb.Welcome.Mode.Name(welcome.mode),
+                        mode=name_of(pb.Welcome.Mode, welcome.mode),
                     )
 
                 return await session.run(stop, welcomed)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -147,6 +147,11 @@ def state_of(outcome: Outcome) -> common_pb2.Rollout.State.ValueType:
             return _State.DEFERRED
         case _:
             assert_never(outcome)
+
+
+def name_of(kind: Any, number: int) -> str:
+    """The name of an enum's value, for the log; a newer peer may say numbers that have none here."""
+    return str(kind.Name(number)) if number in kind.values() else str(number)
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:

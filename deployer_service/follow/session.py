@@ -84,6 +84,7 @@ class Session:
         self._inbox: asyncio.Queue[Work] = asyncio.Queue(_BACKLOG)
         self._sending = asyncio.Lock()
         self._transfer = Transfer()
+        self._welcomed = asyncio.Event()
         self._welcomed_at: float | None = None
         self._heartbeat = _DEFAULT_HEARTBEAT
         self._drain_timer: asyncio.TimerHandle | None = None
@@ -92,13 +93,8 @@ class Session:
 
     async def run(self, stop: asyncio.Event, on_welcome: Callable[[pb.Welcome], None]) -> End:
         """Returns how it ended; whatever the stream does, nothing is raised."""
-        try:
-            welcome = await self._greet()
-        except RulecastError as error:
-            return Lost(error, lived=0.0)
-        on_welcome(welcome)
         async with asyncio.TaskGroup() as group:
-            reader = group.create_task(self._read(), name="session: read")
+            reader = group.create_task(self._read(on_welcome), name="session: read")
             worker = group.create_task(self._work(), name="session: work")
             others = [
                 group.create_task(self._beat(), name="session: heartbeat"),
@@ -111,7 +107,7 @@ class Session:
                 self._drain_timer.cancel()
             self._drop_inbox()
             await asyncio.wait({worker})
-            if not isinstance(end, Lost):
+            if self._welcomed.is_set() and not isinstance(end, Lost):
                 await self._take_leave(end, reader)
             for task in (reader, *others):
                 task.cancel()
@@ -141,22 +137,26 @@ class Session:
                 f"{messages.PROTOCOL_VERSION}: upgrade the older one",
             )
         self._check_epoch(response)
-        await self._accept(welcome, response.epoch)
+        self._memory.epoch = response.epoch
         return welcome
 
-    async def _accept(self, welcome: pb.Welcome, epoch: int) -> None:
+    async def _accept(self, welcome: pb.Welcome) -> None:
+        epoch = self._memory.epoch
         self._welcomed_at = self._loop.time()
-        self._memory.epoch = epoch
         self._heartbeat = welcome.heartbeat_interval.ToTimedelta().total_seconds() or _DEFAULT_HEARTBEAT
         # before anything of this stream is applied, but not before the stream is served: the pipeline may be busy
         await self._inbox.put(lambda: self._remember(epoch, welcome.history_id))
         if welcome.mode == pb.Welcome.DIFF:
             await self._inbox.put(self._send_inventory)
         await self._inbox.put(self._tell_standing)
+        self._welcomed.set()
 
-    async def _read(self) -> None:
+    async def _read(self, on_welcome: Callable[[pb.Welcome], None]) -> None:
         """Until the stream ends, or fails us."""
         try:
+            welcome = await self._greet()
+            await self._accept(welcome)
+            on_welcome(welcome)
             while True:
                 async with asyncio.timeout(MISSED_HEARTBEATS * self._heartbeat):
                     response = await self._stream.receive()
@@ -223,7 +223,7 @@ class Session:
             await self._send_inventory()
 
     async def _obey(self, command: pb.Command) -> None:
-        _log.info("command", kind=pb.Command.Kind.Name(command.kind), id=command.id)
+        _log.info("command", kind=messages.name_of(pb.Command.Kind, command.kind), id=command.id)
         try:
             match command.kind:
                 case pb.Command.RELOAD:
@@ -261,12 +261,14 @@ class Session:
             memory.told_all = True
 
     async def _tell_news(self) -> None:
+        await self._welcomed.wait()
         while True:
             reports = await self._pipeline.news()
             self._memory.note(reports)
             await self._send(messages.news(reports, self._pipeline.state()))
 
     async def _tell_effective_state(self) -> None:
+        await self._welcomed.wait()
         told = None
         while True:
             effective = messages.effective_state(self._pipeline.state())
@@ -276,6 +278,7 @@ class Session:
             await asyncio.sleep(_REPORT_EVERY)
 
     async def _beat(self) -> None:
+        await self._welcomed.wait()
         while True:
             await asyncio.sleep(self._heartbeat)
             await self._send(messages.heartbeat(self._pipeline.state()))
@@ -329,8 +332,8 @@ class Session:
         if self._drain_timer is not None:
             self._finish(Drained(max(0.0, self._drain_timer.when() - self._loop.time())))
             return
-        lived = self._loop.time() - self._welcomed_at if self._welcomed_at is not None else 0.0
-        self._finish(Lost(error, lived))
+        now = self._loop.time()
+        self._finish(Lost(error, lived=now - (now if self._welcomed_at is None else self._welcomed_at)))
 
     def _finish(self, end: End) -> None:
         if not self._end.done():

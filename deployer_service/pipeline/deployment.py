@@ -114,6 +114,8 @@ class Deployment:
             begun = await self._journal.unfinished()
             if begun is not None:
                 self.record = await settle(self._directory, self._journal, begun, self.record)
+            else:  # who was cancelled did not see the end of it
+                self.record = await self._journal.load() or self.record
         self._settled = True
         await self._repair()
 
@@ -157,8 +159,9 @@ class Deployment:
             verdict = Verdict(deferred=dict.fromkeys(names, Why.of(error)), reload_error=first.reload_error)
         reports = self._taken_in(verdict, names)
         undone = differing(wanted, {name: v for name, v in self.record.files.items() if name in names})
-        if undone and verdict.faults:
-            fates = await self._wait_for_repair(wanted, undone, verdict)
+        if undone and (verdict.faults or (first.unexplained and verdict.deferred)):
+            # going back has not helped, or nobody knows whether it has: nothing says that these files are to blame
+            fates = await self._wait_for_repair(wanted, undone, first)
         else:
             whole = Why(Reason.RELOAD_FAILED, "it was put in place together with a file that Prometheus does not load")
             fates = {name: RolledBack(first.faults.get(name, whole)) for name in undone}
@@ -180,15 +183,18 @@ class Deployment:
         except RulecastError as error:
             log.warning("record not saved", reason=error.reason, error=str(error))
 
-    async def _wait_for_repair(self, wanted: Files, undone: Collection[str], verdict: Verdict) -> dict[str, Outcome]:
-        """Prometheus does not run the files from before either: ours are not to blame, and wait in memory."""
+    async def _wait_for_repair(self, wanted: Files, undone: Collection[str], first: Verdict) -> dict[str, Outcome]:
+        """The files wait in memory until Prometheus loads those from before. first: what was said of them."""
         fates: dict[str, Outcome] = {}
         for name in undone:
             version = wanted.get(name)
             content = await self._directory.content(version.sha256) if version else None
-            self.pending[name] = Put(content, version.sha256, version.revision) if version and content else None
-            why = verdict.faults.get(name, next(iter(verdict.faults.values())))
-            words = f"{why.message}; the same is so with the files from before, so the fault is not in this one"
+            if version is None:
+                self.pending[name] = None
+            elif content is not None:
+                self.pending[name] = Put(content, version.sha256, version.revision)
+            why = first.faults.get(name, next(iter(first.faults.values())))
+            words = f"{why.message}; with the files from before it is no better, so the fault is not in this one"
             fates[name] = Deferred(replace(why, message=words))
         return fates
 
@@ -230,7 +236,11 @@ class Deployment:
         pending = reports_of(dict.fromkeys(names, _NOT_VERIFIED), hashes, self._clock.now())
         target = with_files(self.record, files, pending)
         self._settled = False
-        await commit(self._directory, self._journal, self.record, target)
+        try:
+            await commit(self._directory, self._journal, self.record, target)
+        except RulecastError:
+            self._settled = await self._journal.unfinished() is None
+            raise
         self._settled = True
         self.record = target
 

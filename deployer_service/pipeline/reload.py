@@ -25,26 +25,33 @@ class Reloader:
         """Raises what `Prometheus.reload` does, or FailedPrecondition (RELOAD_DISABLED).
 
         rules: how many of ours there are. hopeless: asked once a reload has failed, whether the fault was found and
-        trying again is in vain. patient: try again after each of the delays, else only once.
+        trying again is in vain. patient: waits for a Prometheus that does not answer, too.
         """
         if not self._policy.enabled:
             raise FailedPrecondition.of(
                 "", Reason.RELOAD_DISABLED, "the deployer was told not to reload Prometheus: somebody else has to"
             )
-        delays = self._policy.retry_delays if patient else ()
         began = self._clock.monotonic()
-        for delay in delays:
+        for delay in self._policy.retry_delays:
             try:
                 await self._once(rules)
                 return
             except RulecastError as error:
                 log.warning("reload failed", reason=error.reason, error=str(error))
-                # one that hangs has used up the time that the delays would take
-                late = self._clock.monotonic() - began > sum(delays)
-                if late or error.reason in _FINAL or (error.reason is Reason.RELOAD_FAILED and await hopeless()):
+                if not await self._is_worth_a_retry(error, began, hopeless, patient):
                     raise
             await self._clock.sleep(delay)
         await self._once(rules)
+
+    async def _is_worth_a_retry(
+        self, error: RulecastError, began: float, hopeless: Callable[[], Awaitable[bool]], patient: bool
+    ) -> bool:
+        # one that hangs has used up the time that the delays would take
+        if error.reason in _FINAL or self._clock.monotonic() - began > sum(self._policy.retry_delays):
+            return False
+        if error.reason is Reason.RELOAD_FAILED:
+            return not await hopeless()
+        return patient
 
     async def _once(self, rules: int) -> None:
         await self._clock.sleep(max(0.0, self._last + self._policy.min_interval - self._clock.monotonic()))

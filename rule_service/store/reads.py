@@ -19,7 +19,17 @@ from rule_service.store import (
     worlds,
 )
 from rule_service.store.pool import Session
-from rule_service.usecases.ports import DeployerFacts, FileFacts, LoggedChange, Page, Record, RuleFilter, StoredFile
+from rule_service.usecases.ports import (
+    DeployerFacts,
+    FileFacts,
+    LoggedChange,
+    Page,
+    PlacedTarget,
+    Record,
+    RuleFilter,
+    ScrapeFilter,
+    StoredFile,
+)
 
 
 class PostgresReads(ABC):
@@ -70,6 +80,10 @@ class PostgresReads(ABC):
     ) -> Page[Record[Target]]:
         async with self._session() as session:
             return await targets.page(session, after, limit, group_id, hostname)
+
+    async def placed_targets(self, where: ScrapeFilter) -> tuple[PlacedTarget, ...]:
+        async with self._session() as session:
+            return await targets.placed(session, where)
 
     async def template(self, id: str) -> Record[AlertTemplate] | None:
         async with self._session() as session:

@@ -2,15 +2,21 @@
 
 from rule_service.domain.model import Target
 from rule_service.store.encode import exporters_json, exporters_of
+from rule_service.store.groups import down
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, missing, page_of, record_of
-from rule_service.usecases.ports import Page, Record
+from rule_service.usecases.ports import Page, PlacedTarget, Record, ScrapeFilter
 from rulecast.errors import NotFound
 from rulecast.reasons import Reason
 
 _COLUMNS = """
     targets.id, hostname, address, labels, exporters, revision, created_at, updated_at,
     ARRAY (SELECT group_id FROM target_groups WHERE target_id = targets.id ORDER BY group_id) AS group_ids
+"""
+_MEMBERSHIP = """
+    (SELECT jsonb_object_agg(label, label_value) FROM target_groups
+    JOIN groups ON groups.id = group_id JOIN namespaces ON namespaces.id = groups.namespace_id
+    WHERE target_id = targets.id)
 """
 _IN_GROUP = "JOIN target_groups ON target_groups.target_id = targets.id"
 
@@ -37,6 +43,33 @@ async def page(
     order = "target_groups.target_id" if group_id is not None else "targets.id"
     sql = f"SELECT {_COLUMNS} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT $2"
     return page_of(await session.rows(sql, *args), limit, _record)
+
+
+async def placed(session: Session, where: ScrapeFilter) -> tuple[PlacedTarget, ...]:
+    """Every target that has an exporter and passes, by id."""
+    args: list[object] = []
+    trees, conditions = "", ["exporters <> '[]'"]
+    if where.group_id is not None:
+        args.append([where.group_id])
+        trees = f"WITH RECURSIVE {down(f'${len(args)}::text[]')}"
+        members = "SELECT target_id FROM target_groups WHERE group_id = ANY (ARRAY (SELECT id FROM down))"
+        conditions.append(f"targets.id = ANY (ARRAY ({members}))")
+    if where.namespace_id is not None:
+        args.append(where.namespace_id)
+        member = f"SELECT FROM target_groups WHERE target_id = targets.id AND namespace_id = ${len(args)}"
+        conditions.append(f"EXISTS ({member})")
+    if where.exporter is not None:
+        args.append([{"name": where.exporter}])
+        conditions.append(f"exporters @> ${len(args)}::jsonb")
+    rows = await session.rows(
+        f"""
+        {trees}
+        SELECT {_COLUMNS}, coalesce({_MEMBERSHIP}, '{{}}') AS membership
+        FROM targets WHERE {" AND ".join(conditions)} ORDER BY targets.id
+        """,
+        *args,
+    )
+    return tuple(PlacedTarget(_target(row), row["membership"]) for row in rows)
 
 
 async def in_group(session: Session, group_id: str, limit: int) -> tuple[Target, ...]:

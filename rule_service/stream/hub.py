@@ -26,8 +26,8 @@ from rulecast.errors import LimitExceeded, RulecastError, Unavailable
 from rulecast.reasons import Reason
 from rulecast.v1 import distribution_pb2 as pb
 
-POLL: Final = 2.0
-"""Seconds after which it looks though nothing woke it."""
+POLL: Final = 10.0
+"""Seconds after which it looks though nothing woke it. Whoever wakes it polls more often."""
 COMPARE_EVERY: Final = 300.0
 """Seconds between two comparisons of the whole manifest."""
 MAX_STREAMS: Final = 10_000

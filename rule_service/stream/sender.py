@@ -91,8 +91,14 @@ class Sender:
         return False
 
     async def send(self, body: bytes, nonce: int = 0) -> None:
-        """body: a serialised SyncResponse without nonce and epoch."""
-        await self._stream.write(envelope(body, self._claim.epoch, nonce))
+        """body: a serialised SyncResponse without nonce and epoch. Raises DeadlineExceeded where nobody reads."""
+        try:
+            async with asyncio.timeout(self._policy.lease):
+                await self._stream.write(envelope(body, self._claim.epoch, nonce))
+        except TimeoutError:
+            raise DeadlineExceeded.of(
+                "", Reason.STREAM_LOST, f"the deployer has not read its stream for {self._policy.lease:g} s"
+            ) from None
         self._written_at = self._now()
 
     def _reason_to_drain(self) -> str | None:
@@ -136,6 +142,8 @@ class Sender:
         try:
             await work()
         except Unavailable as error:
+            if error.reason is not Reason.DATABASE_UNAVAILABLE:
+                raise
             _log.warning("nothing can be sent yet", error=str(error), next_in=self._policy.retry)
             self._retry_at = self._now() + self._policy.retry
 

@@ -22,7 +22,7 @@ from rule_service.stream.reports import Reports
 from rule_service.stream.sender import Sender
 from rule_service.stream.standing import Standing
 from rule_service.usecases.ports_delivery import Claim, HelloFacts
-from rulecast.errors import DeadlineExceeded, FailedPrecondition, RulecastError
+from rulecast.errors import DeadlineExceeded, FailedPrecondition, RulecastError, Unavailable
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import RETRY_AFTER
 from rulecast.v1 import distribution_pb2 as pb
@@ -177,6 +177,9 @@ class Session:
     async def _heed(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
         self.drain("the rule service is stopping")
+        await asyncio.sleep(self._parts.policy.farewell)
+        # the sender waits for a deployer that does not read, or for the database
+        raise Unavailable.of("", Reason.STREAM_LOST, "the rule service is stopping: connect to another one")
 
 
 def _silent(policy: StreamPolicy) -> DeadlineExceeded:

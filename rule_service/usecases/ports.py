@@ -3,7 +3,7 @@
 Implemented by `rule_service.store` (PostgreSQL), `rule_service.promtool` (the checker) and `rule_service.stream`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,6 +59,26 @@ class RuleFilter:
     template_id: str | None = None
     enabled: bool | None = None
     show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeFilter:
+    """Which targets to scrape; None means any, and what is set must all hold.
+
+    group_id: in this group or a descendant. namespace_id: in a group of it. exporter: with an exporter of this name.
+    """
+
+    group_id: str | None = None
+    namespace_id: str | None = None
+    exporter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTarget:
+    """A target and where it is: `membership` has the label of each namespace it is in, with its group's value."""
+
+    target: Target
+    membership: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +181,11 @@ class Reads(Protocol):
     async def targets(
         self, after: str, limit: int, group_id: str | None = None, hostname: str | None = None
     ) -> Page[Record[Target]]: ...
+
+    async def placed_targets(self, where: ScrapeFilter) -> tuple[PlacedTarget, ...]:
+        """Every target that has an exporter and passes, by id."""
+        ...
+
     async def template(self, id: str) -> Record[AlertTemplate] | None: ...
     async def templates(self, after: str, limit: int, severity: str | None = None) -> Page[Record[AlertTemplate]]: ...
     async def existing_template_ids(self, ids: Collection[str]) -> set[str]: ...

@@ -143,6 +143,21 @@ async def test_a_revision_is_believed_only_of_this_history(
     assert (await the_one(store)).revision == 0
 
 
+async def test_a_deployer_that_says_more_than_was_recorded_is_not_believed(
+    store: PostgresStore, pool: Database, deployers: PostgresDeployers
+) -> None:
+    for content in (b"a", b"b"):
+        await publish(store, (GlobalScope(), RuleFile("global.yml", content, 1)))
+    hello = replace(HELLO, history_id=(await PostgresChangeLog(pool).manifest()).position.history_id)
+    claim = await deployers.claim(replace(hello, revision=1), "replica-a", LEASE)
+    assert claim.revision == 1
+    # the outcomes of revision 2 were lost on their way: until they are told again, they are not known to be ACTIVE
+    claim = await deployers.claim(replace(hello, revision=2), "replica-a", LEASE)
+    assert (claim.revision, (await the_one(store)).revision) == (1, 1)
+    await deployers.record_outcomes("dep-1", claim.epoch, 2, HASH, [])
+    assert (await deployers.claim(replace(hello, revision=1), "replica-a", LEASE)).revision == 1
+
+
 async def test_a_heartbeat_extends_the_lease(
     store: PostgresStore, pool: Database, deployers: PostgresDeployers
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rule_service.domain.model import GlobalScope, GroupScope, NamespaceScope
 from rule_service.store import files, groups, history, rendered, rules, targets, templates, worlds
 from rule_service.store.pool import Database, Row, Session
-from rule_service.usecases.ports import RuleFilter
+from rule_service.usecases.ports import RuleFilter, ScrapeFilter
 from tests.support.store import open_database
 
 FILL = (
@@ -104,6 +104,10 @@ QUERIES: dict[str, tuple[Query, str]] = {
     "groups of a namespace": (lambda s: groups.page(s, "g5", 50, "default"), "groups_namespace_id_key|groups_pkey"),
     "targets of a group": (lambda s: targets.page(s, "", 50, "g77", None), "target_groups_group"),
     "targets of a hostname": (lambda s: targets.page(s, "", 50, None, "host-77"), "targets_hostname"),
+    "what to scrape in a group": (
+        lambda s: targets.placed(s, ScrapeFilter(group_id="g77", namespace_id="default")),
+        "target_groups_group",
+    ),
     "templates of a severity": (lambda s: templates.page(s, "", 50, "s77"), "templates_severity"),
     "rendered rules of a key": (lambda s: rendered.of_keys(s, ["k77"]), "rendered_rules_key"),
     "rendered rules by id": (lambda s: rendered.of_rules(s, ["r77", "r78"]), "rendered_rules_pkey"),

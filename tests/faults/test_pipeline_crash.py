@@ -18,17 +18,17 @@ from tests.support.rule_files import rule_file
 OLD = {
     "global.yml": rule_file("everywhere", "moves", version=1),
     "group-edited.yml": rule_file("edited", version=1),
-    "group-deleted.yml": rule_file("ends"),
+    "group-deleted.yml": rule_file("ends", "outlives"),
     "group-same.yml": rule_file("same"),
 }
 NEW = {
     "global.yml": rule_file("everywhere", version=1),
     "group-edited.yml": rule_file("edited", version=2),
-    "group-added.yml": rule_file("moves", version=1),
+    "group-zadded.yml": rule_file("moves", "outlives", version=1),
     "group-same.yml": rule_file("same"),
 }
 FOREIGN = {"alerts.yml": rule_file("foreign")}
-LASTING = {b"everywhere", b"moves", b"edited", b"same", b"foreign"}
+LASTING = {b"everywhere", b"moves", b"outlives", b"edited", b"same", b"foreign"}
 
 
 @dataclass

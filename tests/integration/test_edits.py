@@ -255,6 +255,14 @@ async def test_a_group_that_moves_takes_its_values_along(edits: Edits) -> None:
     assert {change.name for change in written.change.files} == {"group-dev.yml", "group-prod.yml"}
 
 
+async def test_a_group_that_comes_under_a_ruled_one_is_covered_by_its_rule(edits: Edits) -> None:
+    await edits.rule(GroupScope("prod"), "cpu-prod")
+    await edits.groups.update("dev", "", lambda record: replace(record.value, parent_id="prod"), DO)
+    assert await edits.exprs() == {"group-prod.yml": ['cpu_percent{env=~"dev|eu|prod"} > 90']}
+    await edits.groups.update("dev", "", lambda record: replace(record.value, parent_id=None), DO)
+    assert await edits.exprs() == {"group-prod.yml": ['cpu_percent{env=~"eu|prod"} > 90']}
+
+
 async def test_another_label_value_is_rendered_where_it_counts(edits: Edits) -> None:
     await edits.rule(GlobalScope(), "cpu-all")
     await edits.rule(GroupScope("dev"), "cpu-dev")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import assemble_file
@@ -19,7 +19,14 @@ from rule_service.domain.render import RULE_ANNOTATION, RenderedRule, render_key
 from rule_service.domain.resolve import resolve
 from rule_service.domain.scope import own_values
 from tests.property import oracle
-from tests.property.worlds import SPECS, VALUE, World, worlds
+from tests.property.worlds import (
+    SPECS,
+    TIED_BUT_FOR_THE_NAME,
+    TIED_BUT_FOR_THE_POLICY_PRIORITY,
+    VALUE,
+    World,
+    worlds,
+)
 from tests.support.promtool import alert_test, escaped, promtool
 
 Alert = tuple[Mapping[str, str], Mapping[str, str]]
@@ -120,6 +127,8 @@ COMMON = settings(
 
 
 @given(worlds())
+@example(TIED_BUT_FOR_THE_NAME)
+@example(TIED_BUT_FOR_THE_POLICY_PRIORITY)
 @settings(COMMON, max_examples=IN_TEST)
 def test_every_series_has_the_rule_that_is_named_for_it(tmp_path_factory: pytest.TempPathFactory, world: World) -> None:
     check(world, tmp_path_factory.mktemp("world"))

@@ -173,3 +173,26 @@ def _line(group: Group, by_id: Mapping[str, Group]) -> list[str]:
     while (parent := by_id[line[-1]].parent_id) is not None:
         line.append(parent)
     return line
+
+
+def _tied(policy_priority: int) -> World:
+    """Two namespaces whose rules differ in nothing but the namespace. policy_priority: of the one that comes last."""
+    namespaces = (Namespace("a", "env"), Namespace("b", "cluster", policy_priority))
+    groups = (Group("g0", "a", "prod"), Group("g1", "b", "prod"))
+    scopes: list[Scope] = [NamespaceScope("a"), NamespaceScope("b"), GroupScope("g0"), GroupScope("g1")]
+    keys = tuple(
+        _key_world(
+            key,
+            tuple(AlertRule(f"{key}-{at}", key, scope, SPECS[key]) for at, scope in enumerate(scopes)),
+            namespaces,
+            groups,
+            whole=False,
+        )
+        for key in SPECS
+    )
+    values = ("prod", "nowhere")
+    return World(keys, tuple({"env": env, "cluster": cluster} for env in values for cluster in values))
+
+
+TIED_BUT_FOR_THE_NAME = _tied(policy_priority=0)
+TIED_BUT_FOR_THE_POLICY_PRIORITY = _tied(policy_priority=1)

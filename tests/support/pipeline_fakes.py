@@ -210,7 +210,8 @@ class FakePrometheus:
     """Loads the directory's files on a reload, as Prometheus does: all of them or none.
 
     refused: answers a reload with 403. broken: refuses to load whatever the files say. globs: its rule_files.
-    reload_faults: raised by the next reloads instead. loses: names of files that it silently does not load.
+    reload_faults: raised by the next reloads instead. loses: names of files that it silently does not load; keeps: that
+    it goes on running when they are gone.
     """
 
     def __init__(self, directory: FakeDirectory, clock: VirtualClock) -> None:
@@ -220,6 +221,7 @@ class FakePrometheus:
         self.globs: tuple[str, ...] = (f"{directory.path}/*.yml",)
         self.reload_faults: list[RulecastError] = []
         self.loses: set[str] = set()
+        self.keeps: set[str] = set()
         self.reloads = 0
         self.timeouts: list[float] = []
         self.running: dict[str, bytes] = {}
@@ -266,7 +268,8 @@ class FakePrometheus:
     def _load(self) -> None:
         covered = f"{self._directory.path}/*.yml" in self.globs
         files = self._directory.files if covered else {}
-        self.running = {name: content for name, content in files.items() if name not in self.loses}
+        kept = {name: content for name, content in self.running.items() if name in self.keeps}
+        self.running = {**kept, **{name: content for name, content in files.items() if name not in self.loses}}
 
     async def status(self) -> PrometheusStatus:
         await self.check_ready()

@@ -416,7 +416,7 @@ async def stream_replica(
             poll=poll,
             on_wake=metrics.woken,
         )
-        hub = Hub(log, store, listener.revisions, metrics, poll=poll, compare_every=compare_every)
+        hub = Hub(log, store, listener.revisions, metrics, compare_every=compare_every)
         commands = StreamCommands(hub, store, PostgresNotices(database), name, patience=patience)
         listener.hear(COMMANDS, commands.heard)
         parts = StreamParts(

@@ -60,12 +60,19 @@ async def test_one_that_is_not_ready_is_not_reloaded() -> None:
     assert bench.clock.slept == [1.0, 2.0, 4.0]
 
 
-async def test_an_impatient_one_tries_once() -> None:
+async def test_an_impatient_one_does_not_wait_for_one_that_does_not_answer() -> None:
     bench = Bench()
     bench.prometheus.reload_faults = [TRANSIENT] * 2
     with pytest.raises(Unavailable):
         await bench.reload(patient=False)
     assert bench.prometheus.reloads == 1
+
+
+async def test_an_impatient_one_does_not_blame_the_files_for_one_failure() -> None:
+    bench = Bench()
+    bench.prometheus.reload_faults = [FAILED] * 3
+    await bench.reload(patient=False)
+    assert bench.prometheus.reloads == 4
 
 
 async def test_one_that_hangs_is_not_waited_for_four_times() -> None:
@@ -102,6 +109,7 @@ async def test_a_failure_whose_fault_was_found_is_not_tried_again() -> None:
 
 async def test_one_whose_last_reload_failed_after_all_is_not_believed() -> None:
     bench = Bench()
+    bench.found_fault = True
     reload = bench.prometheus.reload
 
     async def reload_and_fail_another_one(timeout: float) -> None:

@@ -174,6 +174,16 @@ class TestRollBack:
         assert "0 of 1 rules of group-a.yml" in outcome.why.message
         assert world.directory.files == {B: B2}
 
+    async def test_a_deleted_file_that_prometheus_goes_on_running(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1, B: B1}))
+        world.prometheus.keeps = {A}
+        result = await world.pipeline.apply(batch({}, [A]))
+        assert fates(result) == {A: "RolledBack NOT_LOADED"}
+        outcome = result.outcomes[A].outcome
+        assert isinstance(outcome, RolledBack)
+        assert "still runs 1 rules of it" in outcome.why.message
+        assert world.directory.files == {A: A1, B: B1}
+
     async def test_what_prometheus_refuses_whatever_we_do_is_not_blamed_on_us(self, world: World) -> None:
         await world.pipeline.apply(batch({A: A1}))
         world.prometheus.broken = True
@@ -185,6 +195,29 @@ class TestRollBack:
             (report,) = await world.pipeline.news()
         assert fate(report) == "Active"
         assert report.sha256 == file_sha256(A2)
+        assert world.prometheus.running == {A: A2}
+
+    async def test_nobody_is_blamed_while_prometheus_does_not_answer(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1}))
+        reload = world.prometheus.reload
+
+        async def fail_and_die(timeout: float) -> None:
+            world.prometheus.broken = True
+            try:
+                await reload(timeout)
+            finally:
+                world.prometheus.up = world.prometheus.reloads < 5
+
+        world.prometheus.reload = fail_and_die  # type: ignore[method-assign]
+        result = await world.pipeline.apply(batch({A: A2}))
+        assert fates(result) == {A: "Deferred RELOAD_FAILED"}
+        assert world.directory.files == {A: A1}
+        world.prometheus.reload = reload  # type: ignore[method-assign]
+        world.prometheus.broken = False
+        world.prometheus.restart()
+        async with running(world):
+            (report,) = await world.pipeline.news()
+        assert fate(report) == "Active"
         assert world.prometheus.running == {A: A2}
 
     async def test_a_bad_file_of_others_is_named(self, world: World) -> None:
@@ -513,23 +546,31 @@ class TestRecover:
         assert not world.pipeline.state().prometheus.up
         assert world.directory.files == {A: A1}
 
-    async def test_a_cancelled_batch_is_finished_by_the_next(self, world: World) -> None:
+    @pytest.mark.parametrize("moment", ["begin", "move", "finish"])
+    @pytest.mark.parametrize("done", [False, True])
+    async def test_a_cancelled_batch_is_old_or_new_for_the_next(self, world: World, moment: str, done: bool) -> None:
         await world.pipeline.apply(batch({A: A1}))
-        move, asked = world.directory.move, asyncio.Event()
+        owner = world.directory if moment == "move" else world.journal
+        real, reached = getattr(owner, moment), asyncio.Event()
 
-        async def hang(steps: object) -> None:
-            asked.set()
+        async def hang(*arguments: object) -> None:
+            if done:
+                await real(*arguments)
+            reached.set()
             await asyncio.Event().wait()
 
-        world.directory.move = hang  # type: ignore[method-assign]
+        setattr(owner, moment, hang)
         task = asyncio.ensure_future(world.pipeline.apply(batch({A: A2})))
-        await asked.wait()
+        await reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        world.directory.move = move  # type: ignore[method-assign]
+        setattr(owner, moment, real)
         assert fates(await world.pipeline.apply(batch({B: B1}))) == {B: "Active"}
-        assert world.directory.files == world.prometheus.running == {A: A2, B: B1}
+        content = A1 if (moment, done) == ("begin", False) else A2
+        assert world.directory.files == world.prometheus.running == {A: content, B: B1}
+        assert world.pipeline.state().drifted == ()
+        assert not world.pipeline.state().record.troubles
 
 
 class TestControl:

@@ -1,7 +1,10 @@
 """Addresses as people write them: `host:port`, `[::1]:port`."""
 
+import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
+
+_BARE_IPV6: Final = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F:.]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +21,10 @@ class HostPort:
         host, colon, port = text.strip().rpartition(":")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
-        elif ":" in host:
+        elif _BARE_IPV6.fullmatch(host):
             raise ValueError(f"{text!r}: write an IPv6 address in brackets, e.g. [::1]:50051")
+        elif ":" in host:
+            colon = ""
         if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535 or _odd(host):
             raise ValueError(f"{text!r} is not an address: write host:port, e.g. 127.0.0.1:50051")
         return cls(host, int(port))

@@ -19,12 +19,17 @@ RECONNECT: Final = (
 )
 
 
-def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+
+
+def open_channel(
+    address: str, credentials: grpc.ChannelCredentials | None = None, *, max_answer_bytes: int = MAX_MESSAGE_BYTES
+) -> grpc.aio.Channel:
     """A channel to `host:port` or `unix:/path`; connects on first use. Whoever opens it has to close it.
 
-    credentials: None is plain text.
+    credentials: None is plain text. max_answer_bytes: a longer answer fails with RESOURCE_EXHAUSTED.
     """
-    options = (*KEEPALIVE, *RECONNECT)
+    options = (*KEEPALIVE, *RECONNECT, ("grpc.max_receive_message_length", max_answer_bytes))
     if credentials is None:
         return grpc.aio.insecure_channel(address, options)
     return grpc.aio.secure_channel(address, credentials, options)

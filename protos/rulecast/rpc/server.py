@@ -16,7 +16,9 @@ from grpc_reflection.v1alpha import reflection
 from rulecast.process.supervise import CanNotStart
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-"""Of one request or response. Larger things travel in fragments."""
+"""Of one request. Larger things travel in fragments."""
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""Of one answer. A client takes 4 MiB unless it asks for more."""
 
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _OPTIONS: Final = (
@@ -72,7 +74,7 @@ class RpcServer:
         self._names = ("", *(service.name for service in services))
         limits = (
             ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
         )
         self._server = grpc.aio.server(interceptors=interceptors, options=(*_OPTIONS, *limits))
         for service in services:

@@ -31,15 +31,15 @@ class DiscoveryServiceStub:
 
     With this no relabelling is needed:
 
-      scrape_configs:
-        - job_name: rulecast
-          http_sd_configs:
-            - url: http://rule-service:8080/api/v1/sd/prometheus
+        scrape_configs:
+          - job_name: rulecast
+            http_sd_configs:
+              - url: http://rule-service:8080/api/v1/sd/prometheus
 
     For a Prometheus that reads files (`file_sd_configs`) write the same answer to one, and only a whole one. Prometheus
     must never see half a file, so the new file takes the place of the old one in one step:
 
-      curl -fsS -o targets.new http://rule-service:8080/api/v1/sd/prometheus && mv targets.new targets.json
+        curl -fsS -o targets.new http://rule-service:8080/api/v1/sd/prometheus && mv targets.new targets.json
     """
 
     @_typing.overload
@@ -60,15 +60,15 @@ class DiscoveryServiceAsyncStub(DiscoveryServiceStub):
 
     With this no relabelling is needed:
 
-      scrape_configs:
-        - job_name: rulecast
-          http_sd_configs:
-            - url: http://rule-service:8080/api/v1/sd/prometheus
+        scrape_configs:
+          - job_name: rulecast
+            http_sd_configs:
+              - url: http://rule-service:8080/api/v1/sd/prometheus
 
     For a Prometheus that reads files (`file_sd_configs`) write the same answer to one, and only a whole one. Prometheus
     must never see half a file, so the new file takes the place of the old one in one step:
 
-      curl -fsS -o targets.new http://rule-service:8080/api/v1/sd/prometheus && mv targets.new targets.json
+        curl -fsS -o targets.new http://rule-service:8080/api/v1/sd/prometheus && mv targets.new targets.json
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -85,15 +85,15 @@ class DiscoveryServiceServicer(metaclass=_abc_1.ABCMeta):
 
     With this no relabelling is needed:
 
-      scrape_configs:
-        - job_name: rulecast
-          http_sd_configs:
-            - url: http://rule-service:8080/api/v1/sd/prometheus
+        scrape_configs:
+          - job_name: rulecast
+            http_sd_configs:
+              - url: http://rule-service:8080/api/v1/sd/prometheus
 
     For a Prometheus that reads files (`file_sd_configs`) write the same answer to one, and only a whole one. Prometheus
     must never see half a file, so the new file takes the place of the old one in one step:
 
-      curl -fsS -o targets.new http://rule-service:8080/api/v1/sd/prometheus && mv targets.new targets.json
+        curl -fsS -o targets.new http://rule-service:8080/api/v1/sd/prometheus && mv targets.new targets.json
     """
 
     @_abc_1.abstractmethod
