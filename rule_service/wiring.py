@@ -18,10 +18,12 @@ from aiohttp import web
 
 from rule_service.api import distribution
 from rule_service.api.delivery import DeliveryApi
+from rule_service.api.discovery import DiscoveryApi
 from rule_service.api.distribution import DistributionApi
 from rule_service.api.groups import GroupApi
 from rule_service.api.http.bindings import bindings_of
 from rule_service.api.http.gateway import MAX_BODY_BYTES, gateway_routes, json_errors
+from rule_service.api.http.openapi import openapi_routes
 from rule_service.api.namespaces import NamespaceApi
 from rule_service.api.rules import AlertRuleApi
 from rule_service.api.targets import TargetApi
@@ -45,6 +47,7 @@ from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.updates import Updates
 from rule_service.usecases.delivery import Delivery
+from rule_service.usecases.discover import Discovery
 from rule_service.usecases.groups import GroupEdits
 from rule_service.usecases.namespaces import NamespaceEdits
 from rule_service.usecases.ports import RuleChecker
@@ -60,9 +63,10 @@ from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
 from rulecast.rpc.channel import open_channel
 from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
-from rulecast.rpc.server import RpcServer, Service
-from rulecast.v1 import delivery_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
+from rulecast.rpc.server import MAX_ANSWER_BYTES, RpcServer, Service
+from rulecast.v1 import delivery_pb2, discovery_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
 from rulecast.v1.delivery_pb2_grpc import add_DeliveryServiceServicer_to_server
+from rulecast.v1.discovery_pb2_grpc import add_DiscoveryServiceServicer_to_server
 from rulecast.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
 from rulecast.v1.namespace_pb2_grpc import add_NamespaceServiceServicer_to_server
 from rulecast.v1.rule_pb2_grpc import add_AlertRuleServiceServicer_to_server
@@ -78,6 +82,7 @@ PUBLIC: Final = tuple(
         (template_pb2, "AlertTemplateService"),
         (rule_pb2, "AlertRuleService"),
         (delivery_pb2, "DeliveryService"),
+        (discovery_pb2, "DiscoveryService"),
     )
 )
 """The services that are answered as JSON over HTTP too."""
@@ -137,6 +142,7 @@ async def serve(settings: Settings) -> int:
                 AlertRuleApi(RuleEdits(publisher, store), Understanding(store), store),
             ),
             partial(add_DeliveryServiceServicer_to_server, DeliveryApi(delivery, deployers, store)),
+            partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store))),
         )
 
         # for our own HTTP alone, so in a folder that nobody else can enter
@@ -155,7 +161,7 @@ async def serve(settings: Settings) -> int:
             stopping=stop,
             socket=own,
         )
-        channel = open_channel(f"unix:{own}")
+        channel = open_channel(f"unix:{own}", max_answer_bytes=MAX_ANSWER_BYTES)
         stack.push_async_callback(channel.close)
         life = Life(
             dsn,
@@ -172,7 +178,9 @@ async def serve(settings: Settings) -> int:
         )
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[json_errors])
         app.add_routes(telemetry_routes(registry, life.not_ready))
-        app.add_routes(gateway_routes(bindings_of(PUBLIC), channel))
+        bindings = bindings_of(PUBLIC)
+        app.add_routes(gateway_routes(bindings, channel))
+        app.add_routes(openapi_routes(bindings))
         http = HttpServer(app, settings.http_listen)
 
         grpc_port = await rpc.start()

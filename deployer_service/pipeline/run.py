@@ -178,14 +178,14 @@ class Pipeline:
         )
 
     async def remember(self, *, epoch: int | None = None, history_id: str | None = None) -> None:
-        """Keeps them over restarts; None leaves one as it is."""
+        """Keeps them over restarts; None leaves one as it is. A revision is one of its history: another begins at 0."""
         async with self._turn:
             record = self._here.record
-            self._here.record = replace(
-                record,
-                epoch=record.epoch if epoch is None else epoch,
-                history_id=record.history_id if history_id is None else history_id,
-            )
+            if epoch is not None:
+                record = replace(record, epoch=epoch)
+            if history_id is not None and history_id != record.history_id:
+                record = replace(record, history_id=history_id, revision=0)
+            self._here.record = record
             await self._here.save()
 
     def state(self) -> PipelineState:

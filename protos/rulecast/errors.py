@@ -64,9 +64,7 @@ class RulecastError(Exception):
         return self.violations[0].reason
 
     @classmethod
-    def of(
-        cls, field: str, reason: Reason, message: str, position: Position | None = None, **metadata: str
-    ) -> Self:
+    def of(cls, field: str, reason: Reason, message: str, position: Position | None = None, **metadata: str) -> Self:
         """The error with one violation."""
         return cls((Violation(field, reason, message, position),), metadata)
 

@@ -228,7 +228,7 @@ def check_spec(spec: AlertSpec, field: str, scope_labels: Collection[str] = ()) 
             check_metric_name(pattern.replace("*", "_"), f"{field}.scope_exclude_metrics")
     with found.gathering():
         spec = replace(spec, parameters=check_parameters(spec.parameters, f"{field}.parameters"))
-        spec = replace(spec, defaults=check_config(spec.defaults, spec, scope_labels, f"{field}.defaults"))
+        spec = replace(spec, defaults=check_config(spec.defaults, spec, scope_labels, f"{field}.default_config"))
         check_spec_templates(spec, field)
     found.raise_if_any()
     return spec

@@ -49,7 +49,7 @@ def _texts(spec: AlertSpec, field: str) -> Iterator[tuple[str, str, _Find, _Rend
     yield f"{field}.query", spec.query, query_placeholders, render_query
     for section, texts in (("labels", spec.defaults.labels), ("annotations", spec.defaults.annotations)):
         for name, text in texts.items():
-            yield f"{field}.defaults.{section}[{name}]", text, text_placeholders, render_text
+            yield f"{field}.default_config.{section}[{name}]", text, text_placeholders, render_text
 
 
 def _unused(spec: AlertSpec, used: set[str], field: str) -> Iterator[Violation]:

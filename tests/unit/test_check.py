@@ -176,14 +176,14 @@ class TestTemplate:
             ("template.spec.alert_name", R.FIELD_REQUIRED),
             ("template.spec.severity", R.FIELD_INVALID),
             ("template.spec.scope_exclude_metrics", R.FIELD_INVALID),
-            ("template.spec.defaults.interval", R.DURATION_INVALID),
+            ("template.spec.default_config.interval", R.DURATION_INVALID),
         }
 
     def test_its_texts_are_checked_as_templates(self) -> None:
         spec = replace(SPEC, query="cpu > {{ .other }}", defaults=Config(annotations={"summary": "{{ .third }}"}))
         assert problems(lambda: check_template(AlertTemplate("a", "a", spec))) == {
             ("template.spec.query", R.PARAMETER_UNKNOWN),
-            ("template.spec.defaults.annotations[summary]", R.PARAMETER_UNKNOWN),
+            ("template.spec.default_config.annotations[summary]", R.PARAMETER_UNKNOWN),
         }
 
 
@@ -204,7 +204,7 @@ class TestRule:
 
     def test_the_defaults_of_a_spec_may_not_set_scope_labels_either(self) -> None:
         bad = rule("global", spec=replace(SPEC, defaults=Config(labels={"env": "x"})))
-        assert problems(lambda: check_rule(bad, {"env"})) == {("rule.spec.defaults.labels[env]", R.LABEL_RESERVED)}
+        assert problems(lambda: check_rule(bad, {"env"})) == {("rule.spec.default_config.labels[env]", R.LABEL_RESERVED)}
 
 
 class TestConfig:

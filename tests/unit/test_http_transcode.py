@@ -11,9 +11,18 @@ from rule_service.api.http.transcode import decode_request, encode_error, encode
 from rulecast.errors import FailedPrecondition, InvalidInput, NotFound
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import to_status
-from rulecast.v1 import common_pb2, delivery_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
+from rulecast.v1 import (
+    common_pb2,
+    delivery_pb2,
+    discovery_pb2,
+    group_pb2,
+    namespace_pb2,
+    rule_pb2,
+    target_pb2,
+    template_pb2,
+)
 
-FILES = (namespace_pb2, group_pb2, target_pb2, template_pb2, rule_pb2, delivery_pb2)
+FILES = (namespace_pb2, group_pb2, target_pb2, template_pb2, rule_pb2, delivery_pb2, discovery_pb2)
 BINDINGS = bindings_of(service for file in FILES for service in file.DESCRIPTOR.services_by_name.values())
 
 MUST_EXIST = {

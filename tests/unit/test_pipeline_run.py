@@ -475,8 +475,8 @@ class TestDrift:
 
 class TestRecover:
     async def test_the_next_process_knows_what_the_last_one_did(self, world: World) -> None:
-        await world.pipeline.apply(batch({A: A1}, revision=9))
         await world.pipeline.remember(epoch=4, history_id="h")
+        await world.pipeline.apply(batch({A: A1}, revision=9))
         before = world.pipeline.state().record
         reloads = world.prometheus.reloads
         await world.again().recover()
@@ -484,6 +484,14 @@ class TestRecover:
         assert record.files == before.files == record.good
         assert (record.revision, record.epoch, record.history_id) == (9, 4, "h")
         assert world.prometheus.reloads == reloads
+
+    async def test_a_revision_does_not_outlive_its_history(self, world: World) -> None:
+        await world.pipeline.remember(epoch=4, history_id="h")
+        await world.pipeline.apply(batch({A: A1}, revision=9))
+        await world.pipeline.remember(epoch=5)
+        assert world.pipeline.state().record.revision == 9
+        await world.pipeline.remember(epoch=6, history_id="other")
+        assert world.pipeline.state().record.revision == 0
 
     async def test_files_without_a_record_are_adopted(self) -> None:
         world = World()

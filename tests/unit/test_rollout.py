@@ -75,22 +75,32 @@ def test_worst_of_all_and_of_none() -> None:
     assert worst([]) is FateState.ACTIVE
 
 
+GROUPS_OF_TWO = {**GROUPS, "prod": Group("prod", "env", "prod"), "dev": Group("dev", "env", "dev")}
+
+
 @pytest.mark.parametrize(
     ("served", "scope", "taken"),
     [
         ((), GroupScope("us"), True),
         ((GroupScope("de"),), GlobalScope(), True),
         ((GroupScope("de"),), NamespaceScope("region"), True),
-        ((GroupScope("de"),), NamespaceScope("env"), False),
         ((GroupScope("de"),), GroupScope("de"), True),
         ((GroupScope("de"),), GroupScope("eu"), True),
         ((GroupScope("eu"),), GroupScope("de"), True),
         ((GroupScope("de"),), GroupScope("us"), False),
+        ((GroupScope("de"), GroupScope("us")), GroupScope("us"), True),
+        # a rule of another namespace may win a series of the group
+        ((GroupScope("de"),), NamespaceScope("env"), True),
+        ((GroupScope("de"),), GroupScope("prod"), True),
         ((NamespaceScope("region"),), GroupScope("us"), True),
-        ((NamespaceScope("env"),), GroupScope("us"), False),
-        ((NamespaceScope("env"), GroupScope("us")), GroupScope("us"), True),
-        ((GlobalScope(),), GroupScope("us"), True),
+        ((NamespaceScope("region"),), NamespaceScope("env"), False),
+        ((NamespaceScope("region"),), GroupScope("prod"), False),
+        ((NamespaceScope("region"),), GlobalScope(), True),
+        ((NamespaceScope("region"), GroupScope("prod")), GroupScope("prod"), True),
+        ((NamespaceScope("region"), GroupScope("prod")), NamespaceScope("env"), True),
+        ((NamespaceScope("region"), GroupScope("prod")), GroupScope("dev"), False),
+        ((NamespaceScope("env"), GroupScope("prod")), GroupScope("dev"), True),
     ],
 )
 def test_which_files_a_deployer_takes(served: tuple[Scope, ...], scope: Scope, taken: bool) -> None:
-    assert serves(served, scope, GROUPS) is taken
+    assert serves(served, scope, GROUPS_OF_TWO) is taken

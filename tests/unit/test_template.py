@@ -54,8 +54,8 @@ def test_every_wrong_text_is_named() -> None:
     )
     assert violations(checked) == [
         ("template.spec.query", Reason.PARAMETER_UNKNOWN),
-        ("template.spec.defaults.labels[team]", Reason.PARAMETER_UNKNOWN),
-        ("template.spec.defaults.annotations[summary]", Reason.TEMPLATE_SYNTAX),
+        ("template.spec.default_config.labels[team]", Reason.PARAMETER_UNKNOWN),
+        ("template.spec.default_config.annotations[summary]", Reason.TEMPLATE_SYNTAX),
     ]
 
 

@@ -358,7 +358,7 @@ class Deployer(_message.Message):
 
     @_builtins.property
     def serves(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Scope]:
-        """The namespaces and groups whose files it takes. Empty: all."""
+        """Which series its Prometheus has, and so which files it takes (see Hello). Empty: all."""
 
     def __init__(
         self,

@@ -118,7 +118,10 @@ class Hello(_message.Message):
 
     @_builtins.property
     def serves(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Scope]:
-        """The namespaces and groups whose files it takes (a namespace: the groups in it too). Empty: all."""
+        """Which series its Prometheus has, so that it need not take every file. Empty: all series. With groups: in their
+        namespace only series of these groups. With namespaces: only series that no namespace divides but these, and those
+        of the groups. It takes every file whose rules may win such a series.
+        """
 
     def __init__(
         self,
