@@ -1,6 +1,7 @@
 """Builds the deployer from its settings and runs it. The only file that sees every layer."""
 
 import asyncio
+import base64
 import random
 import uuid
 from contextlib import AsyncExitStack
@@ -56,7 +57,7 @@ async def serve(settings: Settings) -> int:
     url = URL(settings.prometheus.url.get_secret_value())
 
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession(auth=_credentials(url)))
+        session = await stack.enter_async_context(aiohttp.ClientSession(headers=_credentials(url)))
         thread = DiskThread()
         stack.callback(thread.close)
         pipeline = Pipeline(
@@ -145,8 +146,12 @@ def _prometheus(settings: Prometheus, url: URL, session: aiohttp.ClientSession) 
     return PrometheusHttp(session, str(url.with_user(None)), directories, process.hang_up)
 
 
-def _credentials(url: URL) -> aiohttp.BasicAuth | None:
-    return aiohttp.BasicAuth(url.user, url.password or "", "utf-8") if url.user else None
+def _credentials(url: URL) -> dict[str, str]:
+    """The header for the URL's user and password."""
+    if url.user is None:
+        return {}
+    pair = f"{url.user}:{url.password or ''}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 def _policy(settings: Settings) -> PipelinePolicy:

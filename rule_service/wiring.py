@@ -4,12 +4,10 @@ import asyncio
 import os
 import secrets
 import socket
-import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import grpc
@@ -58,6 +56,7 @@ from rule_service.usecases.templates import TemplateEdits
 from rule_service.usecases.understand import Understanding
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast.errors import Unavailable
+from rulecast.process.private_folder import private_folder
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
@@ -145,9 +144,8 @@ async def serve(settings: Settings) -> int:
             partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store))),
         )
 
-        # for our own HTTP alone, so in a folder that nobody else can enter
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rulecast-"))
-        own = Path(folder, "grpc")
+        # for our own HTTP alone
+        own = stack.enter_context(private_folder()) / "grpc"
         rpc = RpcServer(
             str(settings.grpc_listen),
             [

@@ -87,9 +87,9 @@ class PostgresServer:
 
     async def start(self) -> None:
         """Returns when it takes connections. Raises ChildFailed with the end of its log if it does not."""
-        user = self._user()
         if not (self.data / "PG_VERSION").exists():
-            await self._initialise(user)
+            await self._initialise()
+        user = self._user(self.data)
         await self._wait_for_earlier_server()
         if self._own_socket_folder is None and not _fits_in_url_and_socket(self.data):
             self._own_socket_folder = _private_folder(user)
@@ -152,23 +152,30 @@ class PostgresServer:
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return flags if self._durable else [*flags, *NOT_DURABLE]
 
-    def _user(self) -> tuple[int, int] | None:
-        """Whom to run as: None is ourselves. Makes the data folder and gives it to the user if it is new."""
-        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def _user(self, folder: Path) -> tuple[int, int] | None:
+        """Whom to run as: None is ourselves. Makes the folder and gives it to the user if it is new."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.geteuid() != 0:
             return None
-        owner = self.data.stat()
+        owner = folder.stat()
         if owner.st_uid != 0:
             return owner.st_uid, owner.st_gid
         nobody = pwd.getpwnam("nobody")
-        os.chown(self.data, nobody.pw_uid, nobody.pw_gid)
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         return nobody.pw_uid, nobody.pw_gid
 
-    async def _initialise(self, user: tuple[int, int] | None) -> None:
+    async def _initialise(self) -> None:
+        """Fills the data folder whole or not at all: what an interrupted initdb left would not start."""
+        fresh = self.data.with_name(f".{self.data.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        await self._initdb(fresh, self._user(fresh))
+        fresh.rename(self.data)  # over an empty folder it may
+
+    async def _initdb(self, folder: Path, user: tuple[int, int] | None) -> None:
         options = ["--encoding=UTF8", "--locale=C", "--auth=trust", f"--username={SUPERUSER}", "--no-instructions"]
         initdb = Child(
             "initdb",
-            [self._programs / "initdb", "-D", self.data, *options, *([] if self._durable else ["--no-sync"])],
+            [self._programs / "initdb", "-D", folder, *options, *([] if self._durable else ["--no-sync"])],
             log=self._log,
             environment=_environment(),
             folder=Path("/"),

@@ -70,6 +70,9 @@ async def _translated() -> AsyncIterator[None]:
         known = from_rpc_error(error)
         if error.code() in _NOT_ALLOWED:
             known = FailedPrecondition(known.violations, known.metadata)
+        elif error.code() is grpc.StatusCode.UNAVAILABLE and known.reason is Reason.INTERNAL:
+            # nobody's answer: the connection was not made, or is gone
+            known = _lost(str(known))
         raise known from error
     except asyncio.InvalidStateError as error:
         raise _lost("the stream has ended") from error

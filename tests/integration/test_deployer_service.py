@@ -12,12 +12,16 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from aiohttp import web
 
 from deploy.local.parts import PrometheusParts
+from deploy.local.process import service
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.stream.policy import StreamPolicy
 from rule_service.usecases.ports import DeployerFacts, FateState
 from rulecast.errors import FailedPrecondition
+from rulecast.process.addresses import HostPort
+from rulecast.process.telemetry import HttpServer
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import from_rpc_error
 from rulecast.v1 import common_pb2
@@ -344,6 +348,44 @@ async def test_a_second_deployer_of_one_directory_does_not_start(
     finally:
         await second.channel.close()
         await second.child.stop()
+
+
+async def test_user_and_password_of_the_url_are_sent_and_never_shown(
+    tmp_path: Path, prometheus_parts: PrometheusParts
+) -> None:
+    """No Prometheus: something that only listens, and notes who asks."""
+    asked: list[str | None] = []
+
+    async def note(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("Authorization"))
+        return web.Response(status=503, text="not now")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", note)
+    server = HttpServer(app, HostPort("127.0.0.1", 0))
+    port = await server.start()
+    child = service(
+        "deployer_service",
+        "serve",
+        log=tmp_path / "deployer.log",
+        environment={
+            "PROMETHEUS_URL": f"http://me:p%40ss@127.0.0.1:{port}",
+            "PROMETHEUS_RULE_PATH": str(tmp_path / "rules"),
+            "PROMTOOL_PATH": str(prometheus_parts.promtool),
+            "DEPLOYER_GRPC_LISTEN": "127.0.0.1:0",
+            "DEPLOYER_HTTP_LISTEN": "127.0.0.1:0",
+        },
+    )
+    try:
+        child.start()
+        await wait_for(lambda: asked and "prometheus does not answer" in child.output(1000), timeout=PATIENCE)
+    finally:
+        await child.stop()
+        await server.stop()
+
+    assert set(asked) == {"Basic bWU6cEBzcw=="}
+    assert "p%40ss" not in child.output(1000)
+    assert "p@ss" not in child.output(1000)
 
 
 @pytest.mark.parametrize("variable", ["DEPLOYER_GRPC_LISTEN", "DEPLOYER_HTTP_LISTEN"])

@@ -54,6 +54,11 @@ class Cluster(System):
         assert status is not None
         return addresses.index(status.rule_service)
 
+    async def is_alone(self, at: int) -> bool:
+        """Whether the deployer has no stream."""
+        status = await self.deployers[at].service.GetStatus(deployer_pb2.GetStatusRequest(), timeout=CALL)
+        return not status.connected
+
     async def converged(self, timeout: float = CONVERGE) -> None:
         """Waits until the disk of every deployer is what the database says and its Prometheus runs it, and the rule
         service says so. The database has to agree with itself.

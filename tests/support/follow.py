@@ -69,13 +69,21 @@ class RuleService:
     stream: FakeStream
     epoch: int = 1
     nonce: int = 0
+    heard: list[pb.SyncRequest] = field(default_factory=list)
 
     async def hear(self, kind: str) -> Any:
         """The next message of this kind; others are passed over."""
         while True:
             message = await self.stream.said.get()
+            self.heard.append(message)
             if message.WhichOneof("kind") == kind:
                 return getattr(message, kind)
+
+    def said(self, kind: str) -> list[Any]:
+        """All messages of this kind so far, passed over or not."""
+        while not self.stream.said.empty():
+            self.heard.append(self.stream.said.get_nowait())
+        return [getattr(message, kind) for message in self.heard if message.WhichOneof("kind") == kind]
 
     def say(self, nonce: int = 0, **kind: Any) -> None:
         self.stream.answers.put_nowait(pb.SyncResponse(nonce=nonce, epoch=self.epoch, **kind))

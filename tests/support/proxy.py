@@ -132,6 +132,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = Link(writer, upstream_writer)
+        self._hold(link)
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as tasks:

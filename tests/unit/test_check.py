@@ -204,7 +204,8 @@ class TestRule:
 
     def test_the_defaults_of_a_spec_may_not_set_scope_labels_either(self) -> None:
         bad = rule("global", spec=replace(SPEC, defaults=Config(labels={"env": "x"})))
-        assert problems(lambda: check_rule(bad, {"env"})) == {("rule.spec.default_config.labels[env]", R.LABEL_RESERVED)}
+        found = problems(lambda: check_rule(bad, {"env"}))
+        assert found == {("rule.spec.default_config.labels[env]", R.LABEL_RESERVED)}
 
 
 class TestConfig:

@@ -14,7 +14,8 @@ KEEPALIVE: Final = (
 RECONNECT: Final = (
     # the caller has a backoff of its own; the channel's would be added to it
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # no pause, whatever its name says: the time that one attempt has, with TCP, TLS and the first frames
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
