@@ -232,7 +232,13 @@ async def test_a_deadlock_and_a_serialisation_failure_are_conflicts(pool: Databa
 
 
 async def test_a_mistake_of_ours_is_not_hidden(pool: Database) -> None:
-    with pytest.raises(asyncpg.UndefinedTableError):
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        async with pool.session() as session:
+            await session.run("SELEC 1")
+
+
+async def test_a_schema_that_is_not_there_says_what_to_do(pool: Database) -> None:
+    with pytest.raises(Unavailable, match="rule-service migrate"):
         async with pool.session() as session:
             await session.run("SELECT FROM no_such_table")
 

@@ -249,14 +249,16 @@ async def test_only_a_group_that_moves_is_a_new_grouping() -> None:
 @virtual_time
 async def test_a_served_group_that_is_made_later_is_a_new_grouping() -> None:
     world = World()
-    world.log.edit({"namespace-env.yml": b"b"})
+    world.groups.groups["dev"] = Group("dev", "env", "dev")
+    world.log.edit({"group-dev.yml": b"b"})
     hub = world.hub()
     async with running(hub), hub.serving(PROD):
         before = await hub.view(PROD)
-        assert not before.takes("namespace-env.yml")
+        # as long as nobody knows what is served, nothing is left out
+        assert before.takes("group-dev.yml")
         world.groups.groups["prod"] = Group("prod", "env", "prod")
         world.log.edit({})
         await hub.follow()
         view = await hub.view(PROD)
-        assert view.takes("namespace-env.yml")
+        assert not view.takes("group-dev.yml")
         assert view.grouping != before.grouping

@@ -162,6 +162,9 @@ ACTION = re.compile(r'\{\{(?P<before>-[ ])? ?(?P<code>\.team|\$value|"[^"]*")(?:
 ACTIONS_ONLY = re.compile(rf"(?:{ACTION.pattern.replace('(?P<', '(?P<_')}|(?!\{{\{{).)*", re.DOTALL)
 
 
+ESCAPES = {r"\n": "\n", r"\t": "\t", r"\r": "\r"}
+
+
 def expanded(text: str, team: str = "") -> str:
     """What text/template makes of the actions used here: a string, `$value`, and `.team` where it is not filled in."""
     values = {"$value": "42", ".team": team}
@@ -174,7 +177,7 @@ def expanded(text: str, team: str = "") -> str:
         between = text[at:start].lstrip(BLANKS) if trim else text[at:start]
         written += between.rstrip(BLANKS) if action["before"] else between
         code = action["code"]
-        written += values[code] if code in values else code[1:-1].replace("\\n", "\n").replace("\\t", "\t")
+        written += values[code] if code in values else re.sub(r"\\[ntr]", lambda found: ESCAPES[found[0]], code[1:-1])
         trim = action["after"] is not None
         at = action.end()
     return written + (text[at:].lstrip(BLANKS) if trim else text[at:])
