@@ -170,8 +170,8 @@ async def test_a_mass_deletion_has_to_be_asked_for(machine: Machine) -> None:
 async def test_the_next_process_goes_on_without_a_reload(machine: Machine) -> None:
     async with deployer(machine.rules, machine.server.url, machine.server.parts.promtool) as first:
         await first.pipeline.recover()
-        await first.pipeline.apply(batch({A: A1}, revision=7))
         await first.pipeline.remember(epoch=3, history_id="h")
+        await first.pipeline.apply(batch({A: A1}, revision=7))
         reloaded = (await first.prometheus.status()).last_reload_time
     here = await machine.deployer()
     record = here.pipeline.state().record
