@@ -169,3 +169,17 @@ def _written(row: Row | None, id: str) -> Record[AlertRule]:
     if row is None:
         raise missing("rule", id, Reason.RULE_NOT_FOUND)
     return _record(row)
+
+
+async def live_with_label(session: Session, label: str, limit: int) -> tuple[str, ...]:
+    """The ids of live rules that set this label. Looks at every rule: asked only when a namespace gets a label."""
+    rows = await session.rows(
+        """
+        SELECT id FROM rules
+        WHERE deleted_at IS NULL AND (config -> 'labels' ? $1 OR spec -> 'defaults' -> 'labels' ? $1)
+        ORDER BY id LIMIT $2
+        """,
+        label,
+        limit,
+    )
+    return tuple(row["id"] for row in rows)

@@ -138,6 +138,9 @@ class PostgresTransaction(PostgresReads):
     async def live_rules_at(self, scope: Scope, limit: int) -> tuple[AlertRule, ...]:
         return await rules.live_at(self._open, scope, limit)
 
+    async def live_rules_with_label(self, label: str, limit: int) -> tuple[str, ...]:
+        return await rules.live_with_label(self._open, label, limit)
+
     async def targets_in_group(self, id: str, limit: int) -> tuple[Target, ...]:
         return await targets.in_group(self._open, id, limit)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from rule_service.domain.check import check_namespace
 from rule_service.domain.model import Namespace, NamespaceScope
+from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.expect import check_etag, the_namespace
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
@@ -24,6 +25,7 @@ class NamespaceEdits:
 
         async def edit(transaction: Transaction) -> Edited[Record[Namespace]]:
             check_namespace(namespace, (await transaction.all_namespaces()).values())
+            await _refuse_used_label(transaction, namespace.label)
             record = await transaction.insert_namespace(namespace)
             return Edited(record, (ResourceChange("namespace", namespace.id, None, namespace),))
 
@@ -41,6 +43,8 @@ class NamespaceEdits:
             if namespace == current.value:
                 return Edited(current)
             check_namespace(namespace, (await transaction.all_namespaces()).values())
+            if namespace.label != current.value.label:
+                await _refuse_used_label(transaction, namespace.label)
             record = await transaction.update_namespace(namespace)
             keys = await transaction.keys_of_namespace(id)
             return Edited(record, (ResourceChange("namespace", id, current.value, namespace),), frozenset(keys))
@@ -58,6 +62,17 @@ class NamespaceEdits:
             return Edited(None, (ResourceChange("namespace", id, current.value, None),))
 
         return (await self._publisher.publish(edit, options)).change
+
+
+async def _refuse_used_label(transaction: Transaction, label: str) -> None:
+    """A rule that sets the label would claim to be of a group, and could not be rendered any more."""
+    rules = await transaction.live_rules_with_label(label, SHOWN_AT_MOST)
+    if rules:
+        raise FailedPrecondition.of(
+            "namespace.label",
+            Reason.LABEL_TAKEN,
+            f"rules set the label {shown(label)} themselves ({', '.join(rules)}): use another label, or remove it there",
+        )
 
 
 async def _refuse_if_needed(transaction: Transaction, id: str) -> None:

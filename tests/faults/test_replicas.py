@@ -9,7 +9,6 @@ from pathlib import Path
 import grpc
 import pytest
 import pytest_asyncio
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local.parts import PrometheusParts
 from deploy.local.postgres import PostgresServer
@@ -67,16 +66,17 @@ def another() -> float:
     return float(next(_values))
 
 
-def change(rule: str, etag: str = "", **fields: object) -> rule_pb2.UpdateAlertRuleRequest:
-    """threshold or description, whichever is given."""
+def change(
+    rule: str, etag: str = "", *, threshold: float | None = None, description: str | None = None
+) -> rule_pb2.UpdateAlertRuleRequest:
+    """Of the one that is given."""
     request = rule_pb2.UpdateAlertRuleRequest(rule=rule_pb2.AlertRule(id=rule, etag=etag))
-    for name, value in fields.items():
-        if name == "threshold":
-            request.rule.config.parameters["threshold"].number_value = value
-            request.update_mask.paths.append("config.parameters.threshold")
-        else:
-            setattr(request.rule, name, value)
-            request.update_mask.MergeFrom(FieldMask(paths=[name]))
+    if threshold is not None:
+        request.rule.config.parameters["threshold"].number_value = threshold
+        request.update_mask.paths.append("config.parameters.threshold")
+    if description is not None:
+        request.rule.description = description
+        request.update_mask.paths.append("description")
     return request
 
 

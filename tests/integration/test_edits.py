@@ -323,6 +323,16 @@ async def test_a_namespace_in_use_and_the_default_one_are_kept(edits: Edits) -> 
     assert default.value.reason is Reason.NAMESPACE_PROTECTED
 
 
+async def test_a_label_that_rules_set_can_not_tell_groups_apart(edits: Edits) -> None:
+    await edits.rule(GlobalScope(), "cpu-all", config=Config(labels={"team": "web"}))
+    with pytest.raises(FailedPrecondition, match="cpu-all"):
+        await edits.namespaces.create(Namespace("team", "team"), DO)
+    with pytest.raises(FailedPrecondition, match="cpu-all"):
+        await edits.namespaces.update("env", "", lambda record: replace(record.value, label="team"), DO)
+    await edits.rules.update("cpu-all", "", lambda rule: replace(rule, config=Config()), DO)
+    await edits.namespaces.create(Namespace("team", "team"), DO)
+
+
 async def test_a_target_is_in_one_group_of_a_namespace(edits: Edits) -> None:
     with pytest.raises(InvalidInput) as refused:
         await edits.targets.create(Target("web", "web", "web", group_ids=("prod", "dev")), DO)
