@@ -130,10 +130,13 @@ def _from_package(cache: Path, say: Say) -> PrometheusParts:
         # apt drops root's rights for downloads, and then could not write here
         apt = ["apt-get", "-q", *(f"-o{option}" for option in (*options, "APT::Sandbox::User=root"))]
         _run([*apt, "update"], folder)
-        _run([*apt, "download", "prometheus"], folder)
-        for package in folder.glob("prometheus_*.deb"):
-            _run(["dpkg-deb", "--extract", str(package), str(folder)], folder)
-            package.unlink()
+        for name in PROGRAMS:
+            if (folder / "usr" / "bin" / name).exists():
+                continue  # newer releases have promtool in a package of its own
+            _run([*apt, "download", name], folder)
+            for package in folder.glob(f"{name}_*.deb"):
+                _run(["dpkg-deb", "--extract", str(package), str(folder)], folder)
+                package.unlink()
         shutil.rmtree(state)
         if not all((folder / "usr" / "bin" / program).exists() for program in PROGRAMS):
             raise _StepFailed("the distribution's package prometheus is not the monitoring system")

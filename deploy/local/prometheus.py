@@ -16,8 +16,9 @@ _ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=2)
 
 
 class PrometheusServer:
-    """One Prometheus over `data` with the configuration file given, on 127.0.0.1, reloadable by POST /-/reload.
+    """One Prometheus over `data` with the configuration file given, on 127.0.0.1.
 
+    lifecycle: whether POST /-/reload is allowed; otherwise it answers 403.
     `port` is tried first and kept over another `start`; a taken one is replaced by a free one, so ask for `url` after
     the start.
     """
@@ -30,6 +31,7 @@ class PrometheusServer:
         data: Path,
         log: Path,
         port: int | None = None,
+        lifecycle: bool = True,
         flags: tuple[str, ...] = (),
     ) -> None:
         self.parts = parts
@@ -37,7 +39,7 @@ class PrometheusServer:
         self._data = data.absolute()
         self._log = log
         self._port = port
-        self._flags = flags
+        self._flags = (*(("--web.enable-lifecycle",) if lifecycle else ()), *flags)
         self._server: Child | None = None
 
     async def __aenter__(self) -> Self:
@@ -106,7 +108,6 @@ class PrometheusServer:
             f"--config.file={self.config}",
             f"--storage.tsdb.path={self._data}",
             f"--web.listen-address=127.0.0.1:{port}",
-            "--web.enable-lifecycle",
             *self._flags,
         ]
         child = Child("prometheus", command, log=self._log)

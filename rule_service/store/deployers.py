@@ -40,6 +40,7 @@ class PostgresDeployers:
 
     async def claim(self, hello: HelloFacts, replica: str, lease_seconds: float) -> Claim:
         async with self._database.transaction() as session:
+            await _begin_history_anew(session, hello)
             # epoch: above the deployer's own too: a restored database may have forgotten epochs that it has not.
             # revision: not above what was recorded: its outcomes may have been lost, and would be taken for ACTIVE
             row = await session.row(
@@ -179,6 +180,21 @@ class PostgresDeployers:
                 )
             await session.run("DELETE FROM deployers WHERE id = $1", id)
             await _wake(session, id)
+
+
+async def _begin_history_anew(session: Session, hello: HelloFacts) -> None:
+    """Where a deployer has seen more of this history than there is: a backup was restored, or a failover lost commits.
+
+    What this database does not know was then not deleted in it, and a revision that is used again is another one.
+    """
+    await session.run(
+        """
+        UPDATE revision_counter SET history_id = gen_random_uuid()
+        WHERE history_id::text = $1 AND revision < $2
+        """,
+        hello.history_id,
+        hello.revision,
+    )
 
 
 async def _wake(session: Session, id: str) -> None:

@@ -21,7 +21,7 @@ from rule_service.stream.ports import Groups
 from rule_service.stream.snapshot import Entry, Snapshot
 from rule_service.stream.view import Serves, View
 from rule_service.usecases.ports import Wakeups
-from rule_service.usecases.ports_delivery import ChangeLog, FileChanges
+from rule_service.usecases.ports_delivery import ChangeLog, FileChanges, Manifest
 from rulecast.errors import LimitExceeded, RulecastError, Unavailable
 from rulecast.reasons import Reason
 from rulecast.v1 import distribution_pb2 as pb
@@ -116,7 +116,8 @@ class Hub:
     def trusts(self, history_id: str) -> bool:
         """Whether files that a follower of this history has, and the manifest has not, were deleted on purpose.
 
-        Not in another history, nor after files were seen to change without a word in the change log.
+        Not in another history, nor after the database was seen to go back, or files to change without a word in the
+        change log.
         """
         state = self._state
         return state is not None and state.trusted and state.snapshot.position.history_id == history_id
@@ -142,7 +143,7 @@ class Hub:
         async with self._following:
             state = self._state
             if state is None:
-                await self._begin(trusted=True)
+                await self._begin(await self._changes.manifest(), trusted=True)
             else:
                 await self._go_on(state)
             if self._away:
@@ -205,8 +206,7 @@ class Hub:
             if self._streams.get(deployer_id) is stream:
                 del self._streams[deployer_id]
 
-    async def _begin(self, *, trusted: bool) -> None:
-        manifest = await self._changes.manifest()
+    async def _begin(self, manifest: Manifest, *, trusted: bool) -> None:
         await self._adopt(Snapshot.of(manifest), trusted=trusted)
         self._compare_at = asyncio.get_running_loop().time() + self._compare_every
         _log.info("manifest read", revision=manifest.position.revision, files=len(manifest.files))
@@ -214,7 +214,7 @@ class Hub:
     async def _go_on(self, state: _State) -> None:
         changes = await self._changes.changes_after(state.snapshot.position)
         if changes is None:
-            await self._start_over(state, "the database does not go on from where it was", trusted=state.trusted)
+            await self._start_over(state, "the database does not go on from where it was")
             return
         if changes.position != state.snapshot.position:
             await self._advance(state, changes)
@@ -234,11 +234,13 @@ class Hub:
             return  # an edit came between: the next look compares
         self._compare_at = asyncio.get_running_loop().time() + self._compare_every
         if not state.snapshot.same_files(manifest):
-            await self._start_over(state, "rule files were changed without a word in the change log", trusted=False)
+            await self._start_over(state, "rule files were changed without a word in the change log")
 
-    async def _start_over(self, state: _State, why: str, *, trusted: bool) -> None:
+    async def _start_over(self, state: _State, why: str) -> None:
         before = state.snapshot.position
-        await self._begin(trusted=trusted)
+        manifest = await self._changes.manifest()
+        # in the same history something is missing that nobody has deleted; who follows another one has begun with it
+        await self._begin(manifest, trusted=manifest.position.history_id != before.history_id)
         _log.error("comparing everything", why=why, before=before.revision, history=before.history_id)
         for stream in list(self._streams.values()):
             stream.drain(f"{why}: connect again and compare all files")

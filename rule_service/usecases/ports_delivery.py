@@ -125,6 +125,8 @@ class DeployerLeases(Protocol):
 
         Taken over: a lease that has run out, was released, or is this very process's. Raises
         FailedPrecondition(DUPLICATE_DEPLOYER) while another process holds it, with `lease_seconds`: how long still.
+        A deployer that has seen a higher revision of this history than there is begins another history: a backup was
+        restored.
         """
         ...
 

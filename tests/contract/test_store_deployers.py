@@ -137,10 +137,30 @@ async def test_a_revision_is_believed_only_of_this_history(
     history = (await PostgresChangeLog(pool).manifest()).position.history_id
     await deployers.claim(replace(HELLO, history_id=history, revision=1), "replica-a", LEASE)
     assert (await the_one(store)).revision == 1
-    await deployers.claim(replace(HELLO, history_id=history, revision=900), "replica-a", LEASE)
-    assert (await the_one(store)).revision == 1
     await deployers.claim(replace(HELLO, history_id="another", revision=1), "replica-a", LEASE)
     assert (await the_one(store)).revision == 0
+
+
+async def test_a_deployer_that_has_seen_more_than_there_is_begins_another_history(
+    store: PostgresStore, pool: Database, deployers: PostgresDeployers
+) -> None:
+    """A backup was restored: to every other deployer that has followed the database until then it is another one too."""
+    await publish(store, (GlobalScope(), RuleFile("global.yml", b"a", 1)))
+    log = PostgresChangeLog(pool)
+    before = (await log.manifest()).position
+    hello = replace(HELLO, history_id=before.history_id)
+    assert (await deployers.claim(replace(hello, revision=1), "replica-a", LEASE)).revision == 1
+    assert (await log.manifest()).position == before
+    assert (await deployers.claim(replace(hello, revision=2), "replica-a", LEASE)).revision == 0
+    assert (await the_one(store)).revision == 0
+    assert await log.changes_after(before) is None
+    history = (await log.manifest()).position.history_id
+    assert history != before.history_id
+    late = replace(hello, id="dep-2", revision=1)
+    assert (await deployers.claim(late, "replica-a", LEASE)).revision == 0
+    # of a history that is past already, nobody can know too much
+    await deployers.claim(replace(hello, revision=3), "replica-a", LEASE)
+    assert (await log.manifest()).position.history_id == history
 
 
 async def test_a_deployer_that_says_more_than_was_recorded_is_not_believed(

@@ -4,9 +4,9 @@ import asyncio
 import itertools
 import random
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -89,11 +89,11 @@ async def test_stopped_crashed_and_killed_under_writers(ground: Ground) -> None:
         ends: tuple[Callable[[], Awaitable[None]], ...] = (server.crash, kill, server.stop, server.crash)
         for end in ends:
             answered = [len(person.acknowledged) for person in people]
-            await wait_for(lambda answered=answered: _more_than(people, answered, 3), CONVERGE)  # type: ignore[misc]
+            await wait_for(partial(_more_than, people, answered, 3), CONVERGE)
             await end()
             await server.start()
         answered = [len(person.acknowledged) for person in people]
-        await wait_for(lambda: _more_than(people, answered, 1), CONVERGE)
+        await wait_for(partial(_more_than, people, answered, 1), CONVERGE)
         done.set()
     await cluster.converged()
     for person in people:
@@ -107,15 +107,21 @@ def _more_than(people: list[Person], before: list[int], more: int) -> bool:
 async def back_up(server: PostgresServer, folder: Path) -> None:
     """As a person would: the data directory of a server that is stopped."""
     await server.stop()
-    subprocess.run(["cp", "-a", server.data, folder], check=True)
+    await copy(server.data, folder)
     await server.start()
 
 
 async def restore(server: PostgresServer, folder: Path) -> None:
     await server.stop()
     shutil.rmtree(server.data)
-    subprocess.run(["cp", "-a", folder, server.data], check=True)
+    await copy(folder, server.data)
     await server.start()
+
+
+async def copy(folder: Path, to: Path) -> None:
+    """With owners and modes, which PostgreSQL looks at."""
+    process = await asyncio.create_subprocess_exec("cp", "-a", folder, to)
+    assert await process.wait() == 0
 
 
 async def test_restored_from_an_older_backup(ground: Ground, tmp_path: Path) -> None:

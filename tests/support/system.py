@@ -194,8 +194,12 @@ def deployer(
     *,
     name: str = "deployer",
     settings: Mapping[str, str] | None = None,
+    through: tuple[str, ...] = (),
 ) -> Deployer:
-    """A deployer that is not started yet; its rule directory is `folder/rules`."""
+    """A deployer that is not started yet; its rule directory is `folder/rules`.
+
+    through: a module and its arguments, which runs the module whose name and arguments follow.
+    """
     grpc_port, http_port = free_port(), free_port()
     environment = {
         "DEPLOYER_ID": name,
@@ -207,7 +211,8 @@ def deployer(
         "PROMTOOL_PATH": str(parts.promtool),
         **(settings or {}),
     }
-    child = service("deployer_service", "serve", log=folder / "deployer.log", environment=environment)
+    module, *arguments = (*through, "deployer_service", "serve")
+    child = service(module, *arguments, log=folder / "deployer.log", environment=environment)
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}", _EAGER)
     return Deployer(name, child, grpc_port, folder, prometheus, channel)
 

@@ -159,6 +159,8 @@ async def test_a_revision_that_went_back_drains_too() -> None:
             await asyncio.sleep(2.1)
             assert len(stream.drained) == 1
             assert await revision(hub) == 1
+            # what is missing was in a commit that is lost, and nobody has deleted it
+            assert not hub.trusts("history")
 
 
 @virtual_time
