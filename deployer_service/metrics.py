@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -78,6 +78,9 @@ class StateMetrics(Collector):
         yield _gauge("files", "Rule files of ours on disk.", len(record.files))
         yield _gauge("rules", "Rules in the files of ours.", sum(version.rules for version in record.files.values()))
         yield _gauge("drifted_files", "Files that somebody else changed, at the last look.", len(state.drifted))
+        yield CounterMetricFamily(
+            "rulecast_deployer_drift", "Files that somebody else was found to have changed.", value=state.drifts
+        )
         yield _gauge("prometheus_up", "1 when Prometheus answered last.", state.prometheus.up)
         troubles = GaugeMetricFamily(
             "rulecast_deployer_files_in_trouble", "Files that are not active now.", labels=["state", "reason"]

@@ -50,6 +50,7 @@ class Prometheus(Section):
     reload_timeout: giving up does not stop a reload, so short ones only make things worse.
     health_check_enabled: whether `/-/ready` is asked before a reload. pid_file: whom to send SIGHUP where the HTTP
     reload is switched off; default: the process called prometheus that listens on the URL's port.
+    promtool_timeout: for one run over all files that changed.
     """
 
     url: Annotated[SecretUrl, with_scheme("http", "https")] = SecretUrl("http://localhost:9090")
@@ -61,6 +62,7 @@ class Prometheus(Section):
     health_check_enabled: bool = True
     pid_file: Path | None = None
     promtool_path: Annotated[str | None, Env("PROMTOOL_PATH"), Field(description="default: the one on PATH")] = None
+    promtool_timeout: Annotated[Duration, Env("PROMTOOL_TIMEOUT"), Field(ge=1)] = 30.0
 
 
 class Logs(Section):

@@ -16,7 +16,7 @@ FileSet = Mapping[str, bytes]
 class FileVersion:
     """One version of one file.
 
-    revision: the one that made it, 0 where that is not known. rules: how many it holds.
+    revision: the one that made it, 0 where that is not known. rules: how many it holds. size: in bytes.
     fingerprint: of the rules that Prometheus must report when it runs this version (`pipeline.contents`).
     """
 
@@ -24,6 +24,7 @@ class FileVersion:
     revision: int = 0
     rules: int = 0
     fingerprint: bytes = b""
+    size: int = 0
 
 
 Files = Mapping[str, FileVersion]
@@ -198,13 +199,16 @@ class PrometheusStatus:
 class PipelineState:
     """What a person or the rule service may want to know at this moment; no I/O is done for it.
 
-    files: on disk, with the state of each: Active, or its trouble. drifted: what the last look found changed by others.
+    drifted: what the last look found changed by others. drifts: how often a file was, since the start. lost: those of which the content is gone here too, so that the
+    rule service has to send it again.
     """
 
     record: Record
     prometheus: PrometheusStatus
     drifted: tuple[str, ...] = ()
     notices: tuple[Notice, ...] = ()
+    lost: frozenset[str] = frozenset()
+    drifts: int = 0
 
     @property
     def manifest(self) -> FileSet:

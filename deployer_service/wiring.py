@@ -126,9 +126,9 @@ async def serve(settings: Settings) -> int:
 async def _promtool(settings: Prometheus) -> Promtool:
     """Found and able to run, unless no rule is to be validated."""
     if not settings.validate_rules:
-        return Promtool(Path(settings.promtool_path or "promtool"))
+        return Promtool(Path(settings.promtool_path or "promtool"), settings.promtool_timeout)
     try:
-        promtool = Promtool(find_promtool(settings.promtool_path))
+        promtool = Promtool(find_promtool(settings.promtool_path), settings.promtool_timeout)
         await promtool.version()
     except Unavailable as error:
         raise Unavailable.of(

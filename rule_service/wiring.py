@@ -127,7 +127,7 @@ async def serve(settings: Settings) -> int:
 
         waiter = RolloutWaiter(store, listener.anything)
         publisher = Publisher(store, checker, waiter)
-        delivery = Delivery(store, publisher, waiter, commands)
+        delivery = Delivery(store, deployers, publisher, waiter, commands)
         public: tuple[Callable[[grpc.aio.Server], None], ...] = (
             partial(add_NamespaceServiceServicer_to_server, NamespaceApi(NamespaceEdits(publisher), store)),
             partial(add_GroupServiceServicer_to_server, GroupApi(GroupEdits(publisher), store)),

@@ -2,52 +2,80 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from deploy.local.process import ChildFailed, free_port
 
-BUSY: Final = 0.90
-"""The part of the time that every CPU is busy."""
+BUSY: Final = 0.902
+"""The part of the time that every CPU is busy. Not 0.9: the alert would flicker at a threshold of 90 %."""
 CORES: Final = 4
+
+_BOOT: Final = 1_750_000_000.0
+"""Unix time. The same after every start, so that no counter ever falls: Prometheus would take it for a reset."""
 _GIB: Final = 1 << 30
+_MODES: Final = {"idle": 1 - BUSY, "user": BUSY * 0.8, "system": BUSY * 0.15, "iowait": BUSY * 0.05}
+_DISK: Final = {"device": "/dev/vda1", "fstype": "ext4", "mountpoint": "/"}
+_NETWORK: Final = {"device": "eth0"}
+
+Labels = Mapping[str, str]
 
 
 def metrics_path(host: str) -> str:
     return f"/hosts/{host}/metrics"
 
 
-def metrics_text(host: str, uptime: float, now: float) -> str:
-    """What a node exporter would say of a host that was started `uptime` seconds ago. now: Unix time, seconds."""
-    return "\n".join(_lines(host, uptime, now)) + "\n"
+def metrics_text(host: str, now: float) -> str:
+    """What the node exporter of a healthy host with busy CPUs says. now: Unix time, seconds."""
+    return "".join(_lines(_gauges(host, now), "gauge")) + "".join(_lines(_counters(now - _BOOT), "counter"))
 
 
-def _lines(host: str, uptime: float, now: float) -> Iterator[str]:
-    yield "# HELP node_cpu_seconds_total Seconds the CPUs spent in each mode."
-    yield "# TYPE node_cpu_seconds_total counter"
+def _gauges(host: str, now: float) -> Iterator[tuple[str, Labels, float]]:
+    yield "node_uname_info", {"nodename": host, "sysname": "Linux"}, 1
+    yield "node_boot_time_seconds", {}, _BOOT
+    yield "node_time_seconds", {}, now
+    yield "node_timex_sync_status", {}, 1
+    yield "node_timex_maxerror_seconds", {}, 0.002
+    for minutes in (1, 5, 15):
+        yield f"node_load{minutes}", {}, CORES * BUSY
+    yield "node_memory_MemTotal_bytes", {}, 16 * _GIB
+    yield "node_memory_MemAvailable_bytes", {}, 9 * _GIB
+    yield "node_filesystem_size_bytes", _DISK, 100 * _GIB
+    yield "node_filesystem_avail_bytes", _DISK, 60 * _GIB
+    yield "node_filesystem_files", _DISK, 6_500_000
+    yield "node_filesystem_files_free", _DISK, 6_100_000
+    yield "node_filesystem_readonly", _DISK, 0
+    yield "node_network_speed_bytes", _NETWORK, 125_000_000
+    yield "node_nf_conntrack_entries", {}, 900
+    yield "node_nf_conntrack_entries_limit", {}, 262_144
+    yield "node_vmstat_oom_kill", {}, 0
+    yield "node_hwmon_temp_celsius", {"chip": "platform_coretemp_0", "sensor": "temp1"}, 61
+    for state in ("active", "failed"):
+        yield "node_systemd_unit_state", {"name": "ssh.service", "state": state}, float(state == "active")
+
+
+def _counters(uptime: float) -> Iterator[tuple[str, Labels, float]]:
     for core in range(CORES):
-        for mode, share in (("idle", 1 - BUSY), ("user", BUSY * 0.8), ("system", BUSY * 0.2)):
-            yield f'node_cpu_seconds_total{{cpu="{core}",mode="{mode}"}} {uptime * share:.3f}'
-    gauges = {
-        "node_load1": CORES * BUSY,
-        "node_memory_MemTotal_bytes": 16 * _GIB,
-        "node_memory_MemAvailable_bytes": 9 * _GIB,
-        "node_time_seconds": now,
-        "node_boot_time_seconds": now - uptime,
-        "node_timex_sync_status": 1,
-        "node_timex_offset_seconds": 0.0001,
-    }
-    for name, value in gauges.items():
-        yield f"# TYPE {name} gauge"
-        yield f"{name} {value!r}"
-    disk = 'device="/dev/vda1",fstype="ext4",mountpoint="/"'
-    for name, size in (("size", 100 * _GIB), ("avail", 60 * _GIB), ("free", 60 * _GIB)):
-        yield f"# TYPE node_filesystem_{name}_bytes gauge"
-        yield f"node_filesystem_{name}_bytes{{{disk}}} {size}"
-    yield "# TYPE node_uname_info gauge"
-    yield f'node_uname_info{{nodename="{host}",sysname="Linux"}} 1'
+        for mode, share in _MODES.items():
+            yield "node_cpu_seconds_total", {"cpu": str(core), "mode": mode}, uptime * share
+    yield "node_pressure_memory_stalled_seconds_total", {}, uptime * 0.001
+    yield "node_disk_io_time_weighted_seconds_total", {"device": "vda"}, uptime * 0.4
+    for direction in ("receive", "transmit"):
+        yield f"node_network_{direction}_bytes_total", _NETWORK, uptime * 2_000_000
+        yield f"node_network_{direction}_packets_total", _NETWORK, uptime * 3_000
+        yield f"node_network_{direction}_errs_total", _NETWORK, 0
+
+
+def _lines(samples: Iterator[tuple[str, Labels, float]], kind: str) -> Iterator[str]:
+    last = ""
+    for name, labels, value in sorted(samples, key=lambda sample: sample[0]):
+        if name != last:
+            yield f"# TYPE {name} {kind}\n"
+            last = name
+        inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
+        yield f"{name}{{{inside}}} {value!r}\n"
 
 
 class DemoExporter:
@@ -57,9 +85,8 @@ class DemoExporter:
         self.port = port
         self._hosts = frozenset(hosts)
         self._clock = clock
-        self._began = clock()
         app = web.Application()
-        app.router.add_get("/hosts/{host}/metrics", self._metrics)
+        app.router.add_get(metrics_path("{host}"), self._metrics)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
 
     async def start(self) -> None:
@@ -84,6 +111,4 @@ class DemoExporter:
         host = request.match_info["host"]
         if host not in self._hosts:
             raise web.HTTPNotFound(text=f"there is no host {host} here\n")
-        now = self._clock()
-        # an hour's head start: a counter that begins at 0 looks like a reset
-        return web.Response(text=metrics_text(host, now - self._began + 3600, now))
+        return web.Response(text=metrics_text(host, self._clock()))

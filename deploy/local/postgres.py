@@ -81,9 +81,16 @@ class PostgresServer:
         return self._own_socket_folder or self.data
 
     @property
+    def process(self) -> Child:
+        """The postmaster. Raises ChildFailed if it was never started."""
+        if self._server is None:
+            raise ChildFailed("postgres was not started")
+        return self._server
+
+    @property
     def pid(self) -> int:
         """The process id of the postmaster."""
-        return self._child().pid
+        return self.process.pid
 
     async def start(self) -> None:
         """Returns when it takes connections. Raises ChildFailed with the end of its log if it does not."""
@@ -122,23 +129,18 @@ class PostgresServer:
 
     async def crash(self) -> None:
         """Immediate shutdown: clients are cut, no checkpoint; the next `start` recovers from the log."""
-        self._child().signal(signal.SIGQUIT)
-        await self._child().stop()
+        self.process.signal(signal.SIGQUIT)
+        await self.process.stop()
 
     def kill(self) -> None:
         """SIGKILL to the server and every backend, as the out-of-memory killer would do. Then `start` again."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        self._child().kill()
+        self.process.kill()
         for child in children:
             try:
                 os.kill(int(child), signal.SIGKILL)
             except ProcessLookupError:
                 continue
-
-    def _child(self) -> Child:
-        if self._server is None:
-            raise ChildFailed("postgres was not started")
-        return self._server
 
     def _settings(self) -> list[str]:
         settings = {

@@ -63,8 +63,15 @@ class PrometheusServer:
         return self._port
 
     @property
+    def process(self) -> Child:
+        """Raises ChildFailed if it was never started."""
+        if self._server is None:
+            raise ChildFailed("prometheus was not started")
+        return self._server
+
+    @property
     def pid(self) -> int:
-        return self._child().pid
+        return self.process.pid
 
     @property
     def running(self) -> bool:
@@ -82,7 +89,7 @@ class PrometheusServer:
             except ChildFailed:
                 if PORT_TAKEN not in self._server.output():
                     raise
-        raise self._child().failure(f"found no free port in {PORTS_TRIED} attempts")
+        raise self.process.failure(f"found no free port in {PORTS_TRIED} attempts")
 
     async def stop(self, *, grace: float = 20.0) -> None:
         """SIGTERM, and SIGKILL after `grace` seconds or when cancelled. Nothing happens if it is not running."""
@@ -91,16 +98,11 @@ class PrometheusServer:
 
     def kill(self) -> None:
         """SIGKILL, as the out-of-memory killer would do."""
-        self._child().kill()
+        self.process.kill()
 
     def output(self, lines: int = 20) -> str:
         """The last lines it logged."""
-        return self._child().output(lines)
-
-    def _child(self) -> Child:
-        if self._server is None:
-            raise ChildFailed("prometheus was not started")
-        return self._server
+        return self.process.output(lines)
 
     def _launch(self, port: int) -> Child:
         command: list[str | Path] = [

@@ -93,17 +93,19 @@ def _load(content: bytes) -> dict[str, Any]:
 
 def _files(files: Files) -> dict[str, Any]:
     return {
-        name: [version.sha256.hex(), version.revision, version.rules, version.fingerprint.hex()]
+        name: [version.sha256.hex(), version.revision, version.rules, version.fingerprint.hex(), version.size]
         for name, version in files.items()
     }
 
 
 def _read_files(document: Mapping[str, Any]) -> Files:
     files: dict[str, FileVersion] = {}
-    for name, (sha256, revision, rules, fingerprint) in document.items():
+    for name, (sha256, revision, rules, fingerprint, size) in document.items():
         if own_name(name) is None:
             raise ValueError(f"{name!r} is not a name of ours")
-        files[name] = FileVersion(_sha256(sha256), _count(revision), _count(rules), bytes.fromhex(fingerprint))
+        files[name] = FileVersion(
+            _sha256(sha256), _count(revision), _count(rules), bytes.fromhex(fingerprint), _count(size)
+        )
     return files
 
 

@@ -64,7 +64,11 @@ def hello(identity: Identity, state: PipelineState) -> pb.SyncRequest:
 
 
 def inventory(state: PipelineState) -> pb.SyncRequest:
-    return pb.SyncRequest(inventory=pb.Inventory(files=_versions(state)))
+    files = [
+        pb.FileVersion(file_name=name, sha256=version.sha256, revision=version.revision)
+        for name, version in sorted(state.record.files.items())
+    ]
+    return pb.SyncRequest(inventory=pb.Inventory(files=files))
 
 
 def heartbeat(state: PipelineState) -> pb.SyncRequest:
@@ -104,7 +108,16 @@ def effective_state(state: PipelineState) -> pb.EffectiveState:
     prometheus = state.prometheus
     return pb.EffectiveState(
         manifest_hash=state.manifest_hash,
-        files=_versions(state),
+        files=[
+            pb.FileVersion(
+                file_name=name,
+                sha256=version.sha256,
+                revision=version.revision,
+                rule_count=version.rules,
+                size_bytes=version.size,
+            )
+            for name, version in sorted(state.record.files.items())
+        ],
         prometheus_up=prometheus.up,
         prometheus_version=prometheus.version,
         last_reload_time=timestamp(prometheus.last_reload_time),
@@ -193,10 +206,3 @@ def _status(reports: Iterable[FileReport], revision: int, manifest_hash: bytes) 
 
 def _worst(files: Iterable[common_pb2.FileOutcome]) -> common_pb2.Rollout.State.ValueType:
     return max((file.state for file in files), key=_WORST_LAST.index, default=_State.ACTIVE)
-
-
-def _versions(state: PipelineState) -> list[pb.FileVersion]:
-    return [
-        pb.FileVersion(file_name=name, sha256=version.sha256, revision=version.revision)
-        for name, version in sorted(state.record.files.items())
-    ]

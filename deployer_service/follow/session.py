@@ -211,9 +211,13 @@ class Session:
         await self._compare(progress.manifest_hash)
 
     async def _compare(self, expected: bytes) -> None:
-        """Asks for a comparison where our files are not what the rule service takes them for, without a trouble."""
+        """Asks for a comparison where our files are not what the rule service takes them for, without a trouble that
+        may be the cause, or where their contents are gone."""
         state = self._pipeline.state()
-        if not expected or expected == state.manifest_hash or state.record.troubles:
+        if state.lost and expected == state.manifest_hash:
+            await self._pipeline.forget_lost()
+        explained = state.record.troubles and not state.lost
+        if not expected or expected == state.manifest_hash or explained:
             self._diverged = False
         elif self._diverged:
             self._lose(_lost("our files are not what the rule service says they are, also after comparing them"))

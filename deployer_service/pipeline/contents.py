@@ -48,7 +48,7 @@ def _name(rule: Mapping[str, Any]) -> str:
 def version_of(content: bytes, sha256: bytes, revision: int) -> FileVersion:
     """Raises Unreadable."""
     rules = rules_in(content)
-    return FileVersion(sha256, revision, rules.total(), fingerprint(rules))
+    return FileVersion(sha256, revision, rules.total(), fingerprint(rules), len(content))
 
 
 def fingerprint(rules: LoadedRules) -> bytes:

@@ -56,7 +56,10 @@ class Deployment:
 
     doubtful: files that were good, but that Prometheus has to be asked about again.
     pending: what could not be put in place and waits in memory; None is a deletion.
-    drifted: what was found changed by somebody else since `forget_drift`.
+    drifted: what was found changed by somebody else since `forget_drift`. drifts: how often that was, since the start.
+    lost: files whose content is gone here, until the rule service says something about them; what is told of each.
+    tampered: files put right after somebody else had changed them. Prometheus may have loaded them as they were then,
+    and an edit by hand keeps the annotation that a rule is known by: only a load after that tells.
     """
 
     def __init__(self, parts: Parts, policy: PipelinePolicy) -> None:
@@ -65,6 +68,10 @@ class Deployment:
         self.doubtful: frozenset[str] = frozenset()
         self.pending: dict[str, Put | None] = {}
         self.drifted: tuple[str, ...] = ()
+        self.drifts = 0
+        self.lost: Reports = {}
+        self.tampered: frozenset[str] = frozenset()
+        self._seen_since: PrometheusStatus | None = None  # Prometheus as first seen after the files were put right
         self.notices: tuple[Notice, ...] = ()
         self._directory = parts.directory
         self._journal = parts.journal
@@ -110,6 +117,7 @@ class Deployment:
         if not self._recovered:
             self.record = await recover(self._directory, self._journal)
             self._recovered = True
+            self.lost = {name: each for name, each in self.record.troubles.items() if each.outcome == _LOST}
         elif not self._settled:
             begun = await self._journal.unfinished()
             if begun is not None:
@@ -126,8 +134,8 @@ class Deployment:
             self.seen = await self._prometheus.status()
             if self.seen != before:
                 self.doubtful |= self.record.files.keys()
-            configuration = await self._prometheus.configuration()
-            self.notices = coverage.notices(configuration, self._prometheus.directories, WORK_DIRECTORY)
+            self._watch_for_load()
+            await self._take_notice()
         except RulecastError as error:
             log.warning("prometheus does not answer", error=str(error))
             self.seen = replace(self.seen, up=False)
@@ -140,7 +148,7 @@ class Deployment:
             why = Why(Reason.PROMETHEUS_UNREACHABLE, f"Prometheus at {self._prometheus.address} does not answer")
             return self._taken_in(Verdict(deferred=dict.fromkeys(names, why)), names)
         verdict = await self._loader.verify(self.record, names)
-        if verdict.faults or verdict.deferred:
+        if verdict.faults or verdict.deferred or self.tampered & names:
             return (await self.make_run(names))[1]
         return self._taken_in(verdict, names)
 
@@ -157,6 +165,8 @@ class Deployment:
         except RulecastError as error:
             log.error("could not roll back", reason=error.reason, error=str(error))
             verdict = Verdict(deferred=dict.fromkeys(names, Why.of(error)), reload_error=first.reload_error)
+        if verdict.reload_error is None:
+            self.tampered = frozenset()
         reports = self._taken_in(verdict, names)
         undone = differing(wanted, {name: v for name, v in self.record.files.items() if name in names})
         if undone and (verdict.faults or (first.unexplained and verdict.deferred)):
@@ -165,7 +175,7 @@ class Deployment:
         else:
             whole = Why(Reason.RELOAD_FAILED, "it was put in place together with a file that Prometheus does not load")
             fates = {name: RolledBack(first.faults.get(name, whole)) for name in undone}
-        await self._see()
+        await self._see(first.reload_error)
         return first, {**reports, **reports_of(fates, file_set(wanted), self._clock.now())}
 
     async def prune(self) -> None:
@@ -204,8 +214,11 @@ class Deployment:
         if not drift.names:
             return
         self.drifted = tuple(sorted({*self.drifted, *drift.names}))
+        self.drifts += len(drift.names)
         self._trouble(drift.names, _CHANGED)
         self.doubtful |= frozenset(drift.names)
+        self.tampered |= frozenset(drift.edited)
+        self._seen_since = None
         lost = await put_right(self._directory, drift, self.record.files, disk)
         if lost:
             adopted = await adopt(self._directory, tuple(lost & disk.keys()))
@@ -214,8 +227,10 @@ class Deployment:
                 files={**_without(self.record.files, lost), **adopted},
                 good={**_without(self.record.good, lost), **adopted},
             )
-            self._trouble(lost, _LOST)
+            hashes = file_set(self.record.files)
+            self.lost.update(reports_of(dict.fromkeys(sorted(lost), _LOST), hashes, self._clock.now()))
             self.doubtful -= lost
+            self.tampered -= lost
             await self.save()
 
     async def _commit(self, versions: Files, deletes: Collection[str]) -> None:
@@ -247,6 +262,9 @@ class Deployment:
     def _taken_in(self, verdict: Verdict, names: frozenset[str]) -> Reports:
         """Notes what is proven to run; reports on each file as it is on disk."""
         not_running = {**verdict.deferred, **verdict.faults}
+        if verdict.reload_error is not None:
+            why = Why.of(verdict.reload_error)
+            not_running = {**dict.fromkeys(self.tampered & names, why), **not_running}
         proven = names - not_running.keys()
         now = self._clock.now()
         self.record = with_proven(self.record, proven, now)
@@ -255,11 +273,28 @@ class Deployment:
         fates.update({name: Deferred(why) for name, why in sorted(not_running.items())})
         return reports_of(fates, file_set(self.record.files), now)
 
-    async def _see(self) -> None:
+    def _watch_for_load(self) -> None:
+        """Files that were put right are loaded as they are once Prometheus was started or reloaded after that."""
+        if self.tampered and self._seen_since is None:
+            self._seen_since = self.seen
+        elif self.tampered and self.seen != self._seen_since and self.seen.last_reload_ok:
+            self.tampered = frozenset()
+
+    async def _see(self, error: RulecastError | None) -> None:
+        """error: of the reload before. One that does not answer is not waited for once more."""
+        if error is not None and error.reason is Reason.PROMETHEUS_UNREACHABLE:
+            self.seen = replace(self.seen, up=False)
+            return
         try:
             self.seen = await self._prometheus.status()
+            if self.notices:  # perhaps they are out of date since the reload
+                await self._take_notice()
         except RulecastError:
             self.seen = replace(self.seen, up=False)
+
+    async def _take_notice(self) -> None:
+        configuration = await self._prometheus.configuration()
+        self.notices = coverage.notices(configuration, self._prometheus.directories, WORK_DIRECTORY)
 
     def _same(self, plan: Plan) -> dict[str, Outcome]:
         return {name: self.outcome_of(name) for name in plan.same}

@@ -37,9 +37,9 @@ async def adopt(directory: RuleDirectory, names: tuple[str, ...]) -> Files:
     """The files as they are on disk, of unknown revision. Contents that can not be read count as holding no rule."""
     versions: dict[str, FileVersion] = {}
     for name, sha256 in (await directory.adopt(names)).items():
-        content = await directory.content(sha256)
+        content = await directory.content(sha256) or b""
         try:
-            versions[name] = version_of(content or b"", sha256, 0)
+            versions[name] = version_of(content, sha256, 0)
         except Unreadable:
-            versions[name] = FileVersion(sha256)
+            versions[name] = FileVersion(sha256, size=len(content))
     return versions

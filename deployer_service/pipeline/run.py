@@ -188,8 +188,15 @@ class Pipeline:
             self._here.record = record
             await self._here.save()
 
+    async def forget_lost(self) -> None:
+        """The files on disk are all that there should be: those that are gone are not missed any more."""
+        async with self._turn:
+            gone = dict.fromkeys(sorted(self._here.lost), Active())
+            await self._publish(reports_of(gone, file_set(self._here.record.files), self._parts.clock.now()))
+
     def state(self) -> PipelineState:
-        return PipelineState(self._here.record, self._here.seen, self._here.drifted, self._here.notices)
+        here = self._here
+        return PipelineState(here.record, here.seen, here.drifted, here.notices, frozenset(here.lost), here.drifts)
 
     async def close(self) -> None:
         async with self._turn:
@@ -201,6 +208,8 @@ class Pipeline:
 
     async def _publish(self, reports: Reports, asked: Collection[str] = ()) -> None:
         here = self._here
+        here.lost = {name: report for name, report in here.lost.items() if name not in reports}
+        reports = {**reports, **here.lost}
         for report in reports.values():
             if isinstance(report.outcome, Rejected | RolledBack | Deferred):
                 why = report.outcome.why

@@ -1,8 +1,10 @@
 """DeliveryService."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from rule_service.api import encode
 from rule_service.api.calls import Context, page_after, page_size, page_token, wait_seconds, write_options
@@ -33,7 +35,11 @@ class DeliveryApi(DeliveryServiceServicer):
 
     async def ListRuleFiles(self, request: pb.ListRuleFilesRequest, context: Context) -> pb.ListRuleFilesResponse:
         size = page_size(request.page_size, FILES_PAGE, MAX_FILES_PAGE)
-        page = await self._reads.files(page_after(request.page_token), size)
+        after = page_after(request.page_token)
+        if request.deployer_id:
+            page = await self._delivery.deployed_files(request.deployer_id, after, size)
+        else:
+            page = await self._reads.files(after, size)
         return pb.ListRuleFilesResponse(
             files=[_file(each) for each in page.items], next_page_token=page_token(page.next_after)
         )
@@ -89,7 +95,7 @@ def _file(facts: FileFacts) -> pb.RuleFile:
         scope=encode.scope(facts.scope),
         rule_count=facts.rule_count,
         size_bytes=facts.size,
-        modified_at=encode.timestamp(facts.modified_at),
+        modified_at=_timestamp(facts.modified_at),
         sha256=facts.sha256,
         revision=facts.revision,
     )
@@ -110,4 +116,11 @@ def _deployer(facts: DeployerFacts, revision: int) -> pb.Deployer:
         seen_time=encode.timestamp(facts.seen_at),
         epoch=facts.epoch,
         serves=[encode.scope(each) for each in facts.serves],
+        warnings=[common_pb2.Warning(code=code, message=message) for code, message in facts.warnings],
+        last_reload_time=_timestamp(facts.last_reload_at),
+        last_reload_ok=facts.last_reload_ok,
     )
+
+
+def _timestamp(value: datetime | None) -> Timestamp | None:
+    return None if value is None else encode.timestamp(value)

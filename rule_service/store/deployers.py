@@ -1,11 +1,13 @@
 """Deployers: leases by the database's clock, reports under the fence of an epoch, and what is known of each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
+from rule_service.domain.layout import parse_file_name
 from rule_service.store.encode import scopes_json, scopes_of
 from rule_service.store.pool import Database, Row, Session
-from rule_service.usecases.ports import DeployerFacts, FateState, FileFate
+from rule_service.usecases.ports import DeployerFacts, FateState, FileFacts, FileFate
 from rule_service.usecases.ports_delivery import Claim, EffectiveFacts, HelloFacts
 from rulecast.errors import Conflict, FailedPrecondition, NotFound
 from rulecast.reasons import Reason
@@ -20,7 +22,8 @@ async def every(session: Session) -> tuple[DeployerFacts, ...]:
     rows = await session.rows(
         """
         SELECT id, lease_until > clock_timestamp() AS connected, epoch, revision, manifest_hash, software_version,
-            prometheus_version, prometheus_url, prometheus_up, drifted_files, serves, seen_at,
+            prometheus_version, prometheus_url, prometheus_up, drifted_files, serves, seen_at, warnings,
+            last_reload_at, last_reload_ok,
             file_name, sha256, state, reason, message, group_name, rule_name, at
         FROM deployers LEFT JOIN deployer_files ON deployer_id = id
         ORDER BY id, file_name
@@ -138,7 +141,15 @@ class PostgresDeployers:
                 id,
                 epoch,
                 facts.manifest_hash,
-                {name: sha256.hex() for name, sha256 in facts.files.items()},
+                {
+                    name: {
+                        "sha256": file.sha256.hex(),
+                        "revision": file.revision,
+                        "rule_count": file.rule_count,
+                        "size": file.size,
+                    }
+                    for name, file in facts.files.items()
+                },
                 facts.prometheus_up,
                 facts.prometheus_version,
                 facts.last_reload_at,
@@ -157,13 +168,29 @@ class PostgresDeployers:
             )
         return {(row["file_name"], row["sha256"]) for row in rows}
 
-    async def effective_files(self, id: str) -> dict[str, bytes] | None:
+    async def effective_files(self, id: str) -> tuple[FileFacts, ...] | None:
         async with self._database.session() as session:
             row = await session.row("SELECT effective_files FROM deployers WHERE id = $1", id)
-        if row is None:
-            raise _no_deployer(id)
-        files = row["effective_files"]
-        return None if files is None else {name: bytes.fromhex(sha256) for name, sha256 in files.items()}
+            if row is None:
+                raise _no_deployer(id)
+            files = row["effective_files"]
+            if files is None:
+                return None
+            made_at = await _times(session, {file["revision"] for file in files.values()})
+        found = ((name, parse_file_name(name), files[name]) for name in sorted(files))
+        return tuple(
+            FileFacts(
+                name,
+                scope,
+                bytes.fromhex(file["sha256"]),
+                file["revision"],
+                file["rule_count"],
+                file["size"],
+                made_at.get(file["revision"]),
+            )
+            for name, scope, file in found
+            if scope is not None
+        )
 
     async def delete_deployer(self, id: str) -> None:
         async with self._database.transaction() as session:
@@ -199,6 +226,12 @@ async def _begin_history_anew(session: Session, hello: HelloFacts) -> None:
 
 async def _wake(session: Session, id: str) -> None:
     await session.run("SELECT pg_notify($1, $2)", OUTCOMES, id)
+
+
+async def _times(session: Session, revisions: Collection[int]) -> dict[int, datetime]:
+    """When these revisions were made, of those that are still known."""
+    rows = await session.rows("SELECT revision, at FROM history WHERE revision = ANY ($1::bigint[])", list(revisions))
+    return {row["revision"]: row["at"] for row in rows}
 
 
 async def _remaining(session: Session, id: str) -> float:
@@ -297,6 +330,9 @@ def _facts(rows: Sequence[Row]) -> DeployerFacts:
         drifted_files=tuple(row["drifted_files"]),
         serves=scopes_of(row["serves"]),
         seen_at=row["seen_at"],
+        warnings=tuple((code, message) for code, message in row["warnings"]),
+        last_reload_at=row["last_reload_at"],
+        last_reload_ok=bool(row["last_reload_ok"]),
     )
 
 

@@ -22,8 +22,11 @@ CONNECT_TIMEOUT = 5.0  # seconds, of one attempt
 ACQUIRE_TIMEOUT = 10.0  # seconds to wait for a connection of the pool to be free
 COMMAND_TIMEOUT = 30.0  # seconds, of one statement; waiting for the commit lock counts
 CLOSE_TIMEOUT = 5.0  # seconds for running statements to end
-ABANDONED_TIMEOUT = "30s"
-"""After so long without a statement the server ends a transaction: a frozen replica must not keep the commit lock."""
+ABANDONED_TIMEOUT = "20s"
+"""After so long without a statement the server ends a transaction: a frozen replica must not keep the commit lock.
+
+Less than COMMAND_TIMEOUT, so that whoever waits for the lock gets it.
+"""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -18,7 +18,7 @@ from rule_service.domain.wording import shown
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.view import View
 from rule_service.usecases.ports import FateState, FileFate
-from rule_service.usecases.ports_delivery import EffectiveFacts, HelloFacts
+from rule_service.usecases.ports_delivery import DeployedFile, EffectiveFacts, HelloFacts
 from rulecast.errors import FailedPrecondition, InvalidInput
 from rulecast.reasons import Reason
 from rulecast.v1 import common_pb2
@@ -96,7 +96,16 @@ def effective(message: pb.EffectiveState) -> EffectiveFacts:
     reloaded = message.HasField("last_reload_time")
     return EffectiveFacts(
         manifest_hash=sha256(message.manifest_hash, "effective.manifest_hash"),
-        files=inventory(pb.Inventory(files=message.files)),
+        files={
+            file.file_name: DeployedFile(
+                sha256(file.sha256, f"effective.files[{at}].sha256"),
+                max(0, file.revision),
+                max(0, file.rule_count),
+                max(0, file.size_bytes),
+            )
+            for at, file in enumerate(message.files)
+            if parse_file_name(file.file_name) is not None
+        },
         prometheus_up=message.prometheus_up,
         prometheus_version=_words(message.prometheus_version, MAX_WORDS),
         last_reload_at=_time(message.last_reload_time, "effective.last_reload_time") if reloaded else None,

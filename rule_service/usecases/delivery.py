@@ -9,7 +9,16 @@ from rule_service.domain.model import GroupScope
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions
 from rule_service.usecases.expect import the_group
-from rule_service.usecases.ports import Commands, Store, StoredFile, Transaction
+from rule_service.usecases.ports import (
+    Commands,
+    DeployerFacts,
+    Deployers,
+    FileFacts,
+    Page,
+    Store,
+    StoredFile,
+    Transaction,
+)
 from rule_service.usecases.publish import Edited, Publisher
 from rule_service.usecases.rollout import Rollout, read_rollout
 from rule_service.usecases.waiting import RolloutWaiter
@@ -40,12 +49,14 @@ class Delivery:
     def __init__(
         self,
         store: Store,
+        deployers: Deployers,
         publisher: Publisher,
         waiter: RolloutWaiter,
         commands: Commands,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._deployers = deployers
         self._publisher = publisher
         self._waiter = waiter
         self._commands = commands
@@ -103,14 +114,23 @@ class Delivery:
             )
         return file
 
+    async def deployed_files(self, deployer_id: str, after: str, limit: int) -> Page[FileFacts]:
+        """The files that a deployer has, as it last said, by name. Raises NotFound, FailedPrecondition."""
+        await self._deployer(deployer_id)
+        files = await self._deployers.effective_files(deployer_id)
+        if files is None:
+            raise FailedPrecondition.of(
+                "deployer_id",
+                Reason.DEPLOYER_NOT_CONNECTED,
+                f"deployer {shown(deployer_id)} has not said yet what it has: ask again in a second, or see with "
+                "ListDeployers whether it is connected",
+            )
+        rest = [file for file in files if file.name > after]
+        return Page(tuple(rest[:limit]), rest[limit - 1].name if len(rest) > limit else None)
+
     async def reload(self, deployer_id: str) -> tuple[str, ...]:
         """Has the connected deployers, or one, reload Prometheus. Raises NotFound, FailedPrecondition."""
-        deployers = {deployer.id: deployer for deployer in await self._store.deployers()}
-        if deployer_id and deployer_id not in deployers:
-            raise NotFound.of(
-                "deployer_id", Reason.DEPLOYER_NOT_FOUND, f"there is no deployer {shown(deployer_id)}", id=deployer_id
-            )
-        if deployer_id and not deployers[deployer_id].connected:
+        if deployer_id and not (await self._deployer(deployer_id)).connected:
             raise FailedPrecondition.of(
                 "deployer_id", Reason.DEPLOYER_NOT_CONNECTED, f"deployer {shown(deployer_id)} has no stream now"
             )
@@ -131,6 +151,17 @@ class Delivery:
         await self._check_revision(revision)
         async for rollout in self._waiter.follow(revision):
             yield rollout
+
+    async def _deployer(self, id: str) -> DeployerFacts:
+        for deployer in await self._store.deployers():
+            if deployer.id == id:
+                return deployer
+        raise NotFound.of(
+            "deployer_id",
+            Reason.DEPLOYER_NOT_FOUND,
+            f"no deployer {shown(id)} has ever connected; ListDeployers names them all",
+            id=id,
+        )
 
     async def _check_revision(self, revision: int) -> None:
         newest = await self._store.revision()

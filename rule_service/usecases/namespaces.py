@@ -71,7 +71,7 @@ async def _refuse_used_label(transaction: Transaction, label: str) -> None:
         raise FailedPrecondition.of(
             "namespace.label",
             Reason.LABEL_TAKEN,
-            f"rules set the label {shown(label)} themselves ({', '.join(rules)}): use another label, or remove it there",
+            f"rules set the label {shown(label)} themselves ({', '.join(rules)}): use another one, or remove it there",
         )
 
 

@@ -83,7 +83,11 @@ class PlacedTarget:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What is known of a rendered file without its bytes. `sha256` is 32 raw bytes; `size` in bytes."""
+    """What is known of a rendered file without its bytes. `sha256` is 32 raw bytes; `size` in bytes.
+
+    modified_at: when the revision was made that made it. Of a deployer's file: None where that is not known any more,
+    and revision 0 where it never was.
+    """
 
     name: str
     scope: Scope
@@ -91,7 +95,7 @@ class FileFacts:
     revision: int
     rule_count: int
     size: int
-    modified_at: datetime
+    modified_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ class DeployerFacts:
 
     revision: the highest it has acknowledged. fates: the files that are not ACTIVE.
     serves: the namespaces and groups whose files it takes; empty means all.
+    warnings: what it noticed about its surroundings, as (code, message).
     """
 
     id: str
@@ -156,6 +161,9 @@ class DeployerFacts:
     drifted_files: tuple[str, ...]
     serves: tuple[Scope, ...]
     seen_at: datetime
+    warnings: tuple[tuple[str, str], ...] = ()
+    last_reload_at: datetime | None = None
+    last_reload_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +380,10 @@ class Deployers(Protocol):
 
     async def delete_deployer(self, id: str) -> None:
         """Forgets a deployer. Raises NotFound, and FailedPrecondition while it is connected."""
+        ...
+
+    async def effective_files(self, id: str) -> tuple[FileFacts, ...] | None:
+        """The files on the deployer's disk as it last said, by name. None: it has not said yet. Raises NotFound."""
         ...
 
 

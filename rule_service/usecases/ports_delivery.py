@@ -101,11 +101,21 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class DeployedFile:
+    """A file on a deployer's disk. revision: the one that made it, 0 where that is not known. size: in bytes."""
+
+    sha256: bytes
+    revision: int = 0
+    rule_count: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EffectiveFacts:
-    """What is on a deployer's disk and what its Prometheus runs. files: SHA-256 by name. warnings: (code, message)."""
+    """What is on a deployer's disk, by name, and what its Prometheus runs. warnings: (code, message)."""
 
     manifest_hash: bytes
-    files: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    files: Mapping[str, DeployedFile] = field(default_factory=lambda: MappingProxyType({}))
     prometheus_up: bool = False
     prometheus_version: str = ""
     last_reload_at: datetime | None = None
@@ -151,8 +161,4 @@ class DeployerLeases(Protocol):
 
     async def refused(self, id: str) -> set[tuple[str, bytes]]:
         """The versions (file name, SHA-256) that the deployer has REJECTED or ROLLED_BACK."""
-        ...
-
-    async def effective_files(self, id: str) -> dict[str, bytes] | None:
-        """The files on the deployer's disk as it last said, SHA-256 by name. None: it has not said yet."""
         ...

@@ -13,8 +13,8 @@ from rule_service.domain.model import GlobalScope, GroupScope, NamespaceScope
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports import DeployerFacts, FateState, FileFate
-from rule_service.usecases.ports_delivery import Claim, EffectiveFacts, HelloFacts
+from rule_service.usecases.ports import DeployerFacts, FateState, FileFacts, FileFate
+from rule_service.usecases.ports_delivery import Claim, DeployedFile, EffectiveFacts, HelloFacts
 from rulecast.errors import Conflict, FailedPrecondition, NotFound, RulecastError
 from rulecast.reasons import Reason
 from tests.support.store import open_database, publish
@@ -144,7 +144,7 @@ async def test_a_revision_is_believed_only_of_this_history(
 async def test_a_deployer_that_has_seen_more_than_there_is_begins_another_history(
     store: PostgresStore, pool: Database, deployers: PostgresDeployers
 ) -> None:
-    """A backup was restored: to every other deployer that has followed the database until then it is another one too."""
+    """A backup was restored: it is another history to every deployer that has followed the database until then."""
     await publish(store, (GlobalScope(), RuleFile("global.yml", b"a", 1)))
     log = PostgresChangeLog(pool)
     before = (await log.manifest()).position
@@ -240,23 +240,38 @@ async def test_the_fate_of_a_file_that_is_gone_is_forgotten_once_the_newest_revi
 
 
 async def test_the_effective_state_is_kept(store: PostgresStore, deployers: PostgresDeployers) -> None:
+    await publish(store, GLOBAL)
+    (made,) = (await store.files("", 1)).items
     epoch = (await deployers.claim(HELLO, "replica-a", LEASE)).epoch
     assert await deployers.effective_files("dep-1") is None
     await deployers.record_effective(
         "dep-1",
         epoch,
-        EffectiveFacts(HASH, {"global.yml": SHA}, True, "3.2.0", THEN, True, ("global.yml",), (("CODE", "text"),)),
+        EffectiveFacts(
+            HASH,
+            {"global.yml": DeployedFile(SHA, made.revision, 3, 120), "group-prod.yml": DeployedFile(HASH)},
+            True,
+            "3.2.0",
+            THEN,
+            True,
+            ("global.yml",),
+            (("CODE", "text"),),
+        ),
     )
     facts = await the_one(store)
     assert facts.prometheus_up
     assert facts.prometheus_version == "3.2.0"
     assert facts.drifted_files == ("global.yml",)
     assert facts.manifest_hash == HASH
-    assert await deployers.effective_files("dep-1") == {"global.yml": SHA}
+    assert (facts.warnings, facts.last_reload_at, facts.last_reload_ok) == ((("CODE", "text"),), THEN, True)
+    assert await deployers.effective_files("dep-1") == (
+        FileFacts("global.yml", GlobalScope(), SHA, made.revision, 3, 120, made.modified_at),
+        FileFacts("group-prod.yml", GroupScope("prod"), HASH, 0, 0, 0, None),
+    )
     await deployers.record_effective("dep-1", epoch, EffectiveFacts(HASH))
     facts = await the_one(store)
     assert (facts.prometheus_up, facts.prometheus_version, facts.drifted_files) == (False, "3.2.0", ())
-    assert await deployers.effective_files("dep-1") == {}
+    assert await deployers.effective_files("dep-1") == ()
 
 
 async def test_reports_of_an_earlier_epoch_are_refused(store: PostgresStore, deployers: PostgresDeployers) -> None:

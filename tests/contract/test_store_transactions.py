@@ -245,4 +245,4 @@ async def test_a_schema_that_is_not_there_says_what_to_do(pool: Database) -> Non
 
 async def test_an_abandoned_transaction_is_ended_by_the_server(pool: Database) -> None:
     async with pool.session() as session:
-        assert await session.value("SHOW idle_in_transaction_session_timeout") == "30s"
+        assert await session.value("SHOW idle_in_transaction_session_timeout") == "20s"

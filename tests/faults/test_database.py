@@ -177,7 +177,11 @@ async def test_restored_from_a_backup_that_knows_less_than_half_silences_nothing
         await person.create(f"of-{group}", group_scope(group), 70)
     await cluster.converged()
     before = await read_truth(cluster.database_url)
+    for replica in cluster.replicas:
+        await replica.child.stop()
     await restore(ground.server, tmp_path / "backup")
+    for replica in cluster.replicas:
+        await replica.start()
 
     async def refused() -> bool:
         outcomes = {outcome.file_name: outcome for outcome in (await ground.deployer()).files}

@@ -17,7 +17,7 @@ from tests.support.cluster import CALL
 from tests.support.person import TRY_AGAIN
 from tests.support.steps import StepProxy
 from tests.support.system import Replica, cpu_rule, global_scope, group_scope, replica
-from tests.support.truth import contradictions, read_truth
+from tests.support.truth import contradictions, read_truth, threshold_of
 from tests.support.waiting import wait_for
 
 UNCHECKED = {"PROMETHEUS_VALIDATE_RULES": "false"}
@@ -218,6 +218,30 @@ async def steps_of_a_change(ground: Ground) -> int:
     await ground.replica.child.stop()
     await ground.replica.start()
     return steps
+
+
+@pytest.mark.prove
+async def test_frozen_under_the_commit_lock(ground: Ground, tmp_path: Path, prometheus_parts: PrometheusParts) -> None:
+    """As on a machine that is paused or cut off: the server ends its transaction in time for those who wait for it."""
+    steps = await steps_of_a_change(ground)
+    other = replica(tmp_path, ground.database, prometheus_parts.promtool, name="other", settings=UNCHECKED)
+    try:
+        await other.start()
+        ground.proxy.hold_after(steps - 1)
+        async with asyncio.TaskGroup() as tasks:
+            held = tasks.create_task(outcome(change(ground.replica, 1)), name="held")
+            await ground.proxy.reached.wait()
+            request = rule_pb2.UpdateAlertRuleRequest(rule=rule_pb2.AlertRule(id="of-b"))
+            request.rule.config.parameters["threshold"].number_value = 75
+            await other.rules.UpdateAlertRule(request, timeout=60)
+            ground.proxy.go_on()
+            assert await held in TRY_AGAIN
+    finally:
+        await other.child.stop()
+        await other.channel.close()
+    assert await contradictions(ground.database) == []
+    assert await threshold_of(ground.database, "of-a") == 99  # as `steps_of_a_change` has left it
+    assert await threshold_of(ground.database, "of-b") == 75
 
 
 @pytest.mark.prove

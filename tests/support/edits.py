@@ -11,6 +11,8 @@ from rule_service.changelog.wake import Signal
 from rule_service.domain.model import AlertSpec, AlertTemplate, Config, Parameter, ParameterType, Scope
 from rule_service.library import load_library
 from rule_service.promtool import NoChecker, PromtoolChecker
+from rule_service.store.deployers import PostgresDeployers
+from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.delivery import Delivery
@@ -57,8 +59,8 @@ class ToldCommands:
 class Edits:
     """Every use case on one store."""
 
-    def __init__(self, store: PostgresStore, promtool: Path | None) -> None:
-        self.store = store
+    def __init__(self, database: Database, promtool: Path | None) -> None:
+        store = self.store = PostgresStore(database)
         self.wakeups = Signal()
         self.commands = ToldCommands()
         waiter = RolloutWaiter(store, self.wakeups)
@@ -71,7 +73,7 @@ class Edits:
         self.templates = TemplateEdits(publisher, load_library())
         self.rules = RuleEdits(publisher, store)
         self.understanding = Understanding(store)
-        self.delivery = Delivery(store, publisher, waiter, self.commands)
+        self.delivery = Delivery(store, PostgresDeployers(database), publisher, waiter, self.commands)
 
     async def rule(self, scope: Scope, id: str, options: WriteOptions = DO, **fields: object) -> Written[ShownRule]:
         """A rule of the template `cpu`, which must be there."""
@@ -99,4 +101,4 @@ class Edits:
 async def open_edits(database: str, promtool: Path | None) -> AsyncIterator[Edits]:
     """promtool: None leaves it out, for tests of something else with very many edits."""
     async with open_database(database) as pool:
-        yield Edits(PostgresStore(pool), promtool)
+        yield Edits(pool, promtool)

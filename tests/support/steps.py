@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from tests.support.proxy import Link, Proxy, Streams
 
 HEADER = 5  # bytes: the kind of a message, and the length of what follows
-STATEMENTS = (b"Q", b"E")  # a simple query, and the execution of a prepared one
+QUERY, EXECUTE, SYNC = b"Q", b"E", b"S"
 
 
 class StepProxy(Proxy):
@@ -21,6 +21,7 @@ class StepProxy(Proxy):
         super().__init__(connect, url)
         self._tails: WeakKeyDictionary[Link, bytes] = WeakKeyDictionary()
         self._writing: set[Link] = set()
+        self._executing: set[Link] = set()
         self.left: int | None = None
         self.reached = asyncio.Event()
 
@@ -49,13 +50,19 @@ class StepProxy(Proxy):
         return passed
 
     def _count(self, link: Link, message: bytes) -> None:
-        if message[:1] == b"Q" and message[HEADER:].startswith(b"BEGIN") and b"READ ONLY" not in message:
+        kind, said = message[:1], message[HEADER:]
+        if kind == QUERY and said.startswith(b"BEGIN") and b"READ ONLY" not in said:
             self._writing.add(link)
-        if link not in self._writing:
+        if kind == EXECUTE:
+            self._executing.add(link)
+        # to the server a prepared statement is over with the Sync after it
+        over = kind == QUERY or (kind == SYNC and link in self._executing)
+        if not over or link not in self._writing:
             return
-        if message[:1] == b"Q" and message[HEADER:].startswith((b"COMMIT", b"ROLLBACK")):
+        self._executing.discard(link)
+        if kind == QUERY and said.startswith((b"COMMIT", b"ROLLBACK")):
             self._writing.discard(link)
-        if self.left is not None and message[:1] in STATEMENTS:
+        if self.left is not None:
             self.left -= 1
             if self.left <= 0:
                 self.reached.set()

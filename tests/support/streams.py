@@ -170,9 +170,6 @@ class FakeLeases:
     async def refused(self, id: str) -> set[tuple[str, bytes]]:
         return self.refused_versions
 
-    async def effective_files(self, id: str) -> dict[str, bytes] | None:
-        return None
-
     def _check(self) -> None:
         if self.refuse:
             raise self.refuse.pop(0)

@@ -211,8 +211,8 @@ def deployer(
         "PROMTOOL_PATH": str(parts.promtool),
         **(settings or {}),
     }
-    module, *arguments = (*through, "deployer_service", "serve")
-    child = service(module, *arguments, log=folder / "deployer.log", environment=environment)
+    command = [*through, "deployer_service", "serve"]
+    child = service(command[0], *command[1:], log=folder / "deployer.log", environment=environment)
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}", _EAGER)
     return Deployer(name, child, grpc_port, folder, prometheus, channel)
 
@@ -254,11 +254,13 @@ async def running_system(
         yield system
 
 
-def cpu_rule(id: str, scope: common_pb2.Scope, threshold: float, **fields: Any) -> rule_pb2.AlertRule:
-    """A direct rule of the key `cpu`, over a metric that nobody has unless the test makes it."""
+def cpu_rule(
+    id: str, scope: common_pb2.Scope, threshold: float, *, key: str = "cpu", **fields: Any
+) -> rule_pb2.AlertRule:
+    """A direct rule over a metric that nobody has unless the test makes it."""
     rule = rule_pb2.AlertRule(
         id=id,
-        key="cpu",
+        key=key,
         scope=scope,
         spec=template_pb2.AlertSpec(
             alert_name="HighCPU",

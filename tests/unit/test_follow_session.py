@@ -331,6 +331,21 @@ async def test_files_that_are_not_as_they_should_be_are_compared_once() -> None:
 
 
 @virtual_time
+async def test_lost_contents_are_asked_for_whatever_else_is_in_trouble() -> None:
+    async with following(await deployed(group_a=A, group_b=B)) as here:
+        service = await here.welcomed()
+        directory = here.world.directory
+        directory.files.clear()
+        directory.contents.clear()
+        await service.applied({"group-c.yml": BROKEN}, files={"group-a.yml": A, "group-b.yml": B})
+        inventory = await service.hear("inventory")
+        assert not inventory.files
+
+        await service.applied({"group-b.yml": B}, files={"group-b.yml": B}, revision=2)
+        assert here.world.pipeline.state().record.troubles.keys() == {"group-c.yml"}
+
+
+@virtual_time
 async def test_a_comparison_that_helped_is_forgotten() -> None:
     async with following(await deployed(group_a=A)) as here:
         service = await here.welcomed()

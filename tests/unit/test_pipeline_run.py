@@ -400,7 +400,7 @@ class TestDrift:
         assert [fate(report) for report in result.reports] == ["Active"]
         assert world.directory.files == {A: A1}
         assert list(world.directory.aside.values()) == [content]
-        assert world.prometheus.reloads == 1, "Prometheus had not loaded the edit"
+        assert world.prometheus.reloads == 2, "nobody knows whether Prometheus had loaded the edit"
         assert world.pipeline.state().drifted == (A,)
         assert (await world.pipeline.check_drift()).drifted == ()
         assert world.pipeline.state().drifted == ()
@@ -412,6 +412,35 @@ class TestDrift:
         result = await world.pipeline.check_drift()
         assert [fate(report) for report in result.reports] == ["Active"]
         assert world.prometheus.running == {A: A1}
+
+    async def test_an_edit_that_keeps_the_annotations_and_that_prometheus_runs_is_reloaded_away(
+        self, world: World
+    ) -> None:
+        await world.pipeline.apply(batch({A: A1}))
+        by_hand = A1.replace(b"up == 0", b"up == 1")
+        world.directory.files[A] = by_hand
+        world.prometheus.restart()
+        assert world.prometheus.running == {A: by_hand}
+        await world.pipeline.check_drift()
+        assert world.prometheus.running == {A: A1}
+
+    async def test_an_edit_that_somebody_else_has_to_reload_away(self) -> None:
+        world = World(PipelinePolicy(reload=ReloadPolicy(enabled=False)))
+        await world.pipeline.apply(batch({A: A1}))
+        await world.prometheus.reload(1.0)
+        await world.pipeline.check_drift()
+        assert not world.pipeline.state().record.troubles
+        world.directory.files[A] = A1.replace(b"up == 0", b"up == 1")
+        world.prometheus.restart()
+        for _ in range(2):
+            await world.pipeline.check_drift()
+            assert [fate(each) for each in world.pipeline.state().record.troubles.values()] == [
+                "Deferred RELOAD_DISABLED"
+            ]
+        world.prometheus.restart()
+        assert world.prometheus.running == {A: A1}
+        await world.pipeline.check_drift()
+        assert not world.pipeline.state().record.troubles
 
     async def test_a_removed_and_an_added_file(self, world: World) -> None:
         await world.pipeline.apply(batch({A: A1}))
@@ -447,6 +476,31 @@ class TestDrift:
         await world.pipeline.apply(batch({A: A1, B: B1}))
         assert not world.pipeline.state().record.troubles
         assert world.prometheus.running == {A: A1, B: B1}
+
+    async def test_lost_files_are_told_whatever_the_batch_during_which_that_was_found(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1, B: B1}))
+        world.directory.files.clear()
+        world.directory.contents.clear()
+        assert fates(await world.pipeline.apply(batch({B: B2}))) == {B: "Active"}
+        (report,) = await world.pipeline.news()
+        assert (report.file_name, fate(report)) == (A, "Deferred DRIFT")
+        assert world.pipeline.state().lost == {A}
+        await world.pipeline.apply(batch({A: A1}))
+        assert world.pipeline.state().lost == frozenset()
+        assert world.prometheus.running == {A: A1, B: B2}
+
+    async def test_lost_files_that_there_should_not_be_are_not_missed(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1, B: B1}))
+        world.directory.files = {B: B1}
+        world.directory.contents.clear()
+        await world.pipeline.check_drift()
+        assert world.pipeline.state().lost == {A}
+        again = world.again()
+        await again.recover()
+        assert again.state().lost == {A}
+        await again.forget_lost()
+        assert not again.state().record.troubles
+        assert again.state().lost == frozenset()
 
     async def test_a_prometheus_that_was_restarted_with_other_files_is_noticed(self, world: World) -> None:
         await world.pipeline.apply(batch({A: A1}))

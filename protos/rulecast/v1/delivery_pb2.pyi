@@ -114,7 +114,7 @@ class ListRuleFilesRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before."""
     deployer_id: _builtins.str
-    """What this deployer has, rather than what it should have."""
+    """The files on the disk of this deployer as it last said, rather than those that there should be."""
     def __init__(
         self,
         *,
@@ -197,7 +197,7 @@ class RuleFile(_message.Message):
     sha256: _builtins.bytes
     """SHA-256 of its bytes, 32 bytes."""
     revision: _builtins.int
-    """The revision that made this content."""
+    """The revision that made this content. Of a deployer's file: 0 where that is not known."""
     content: _builtins.str
     """The YAML text. Only in the answer of GetRuleFile."""
     @_builtins.property
@@ -206,7 +206,7 @@ class RuleFile(_message.Message):
 
     @_builtins.property
     def modified_at(self) -> _timestamp_pb2.Timestamp:
-        """When its content last changed."""
+        """When the revision was made that made this content. Of a deployer's file: unset where that is not known any more."""
 
     def __init__(
         self,
@@ -329,6 +329,9 @@ class Deployer(_message.Message):
     SEEN_TIME_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     SERVES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    LAST_RELOAD_TIME_FIELD_NUMBER: _builtins.int
+    LAST_RELOAD_OK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name, from its settings."""
     connected: _builtins.bool
@@ -344,6 +347,8 @@ class Deployer(_message.Message):
     """Whether Prometheus answered the deployer when it last looked."""
     epoch: _builtins.int
     """Rises with every connection; the service refuses reports from an earlier one."""
+    last_reload_ok: _builtins.bool
+    """Whether the last try of that went well."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.FileOutcome]:
         """The files that are not ACTIVE, and why."""
@@ -359,6 +364,14 @@ class Deployer(_message.Message):
     @_builtins.property
     def serves(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Scope]:
         """Which series its Prometheus has, and so which files it takes (see Hello). Empty: all."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Warning]:
+        """What it noticed about its surroundings, for example that Prometheus's `rule_files` do not cover its directory."""
+
+    @_builtins.property
+    def last_reload_time(self) -> _timestamp_pb2.Timestamp:
+        """When its Prometheus last loaded its configuration, as far as known."""
 
     def __init__(
         self,
@@ -376,10 +389,13 @@ class Deployer(_message.Message):
         seen_time: _timestamp_pb2.Timestamp | None = ...,
         epoch: _builtins.int = ...,
         serves: _abc.Iterable[_common_pb2.Scope] | None = ...,
+        warnings: _abc.Iterable[_common_pb2.Warning] | None = ...,
+        last_reload_time: _timestamp_pb2.Timestamp | None = ...,
+        last_reload_ok: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["seen_time", b"seen_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_reload_time", b"last_reload_time", "seen_time", b"seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "drifted_files", b"drifted_files", "epoch", b"epoch", "files", b"files", "id", b"id", "prometheus_up", b"prometheus_up", "prometheus_url", b"prometheus_url", "prometheus_version", b"prometheus_version", "revision", b"revision", "seen_time", b"seen_time", "serves", b"serves", "software_version", b"software_version", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "drifted_files", b"drifted_files", "epoch", b"epoch", "files", b"files", "id", b"id", "last_reload_ok", b"last_reload_ok", "last_reload_time", b"last_reload_time", "prometheus_up", b"prometheus_up", "prometheus_url", b"prometheus_url", "prometheus_version", b"prometheus_version", "revision", b"revision", "seen_time", b"seen_time", "serves", b"serves", "software_version", b"software_version", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -107,7 +107,8 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRuleFiles(self, request, context):
-        """Lists the rendered files, by name.
+        """Lists the rendered files, or what one deployer has on its disk, by name. NOT_FOUND for an unknown deployer,
+        FAILED_PRECONDITION for one that has not said yet what it has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

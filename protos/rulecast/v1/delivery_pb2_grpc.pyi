@@ -39,7 +39,9 @@ class DeliveryServiceStub:
     RegenerateGroup: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.RegenerateGroupRequest, _delivery_pb2.RegenerateResponse]
     """The same for the alerts of one group. NOT_FOUND for an unknown group."""
     ListRuleFiles: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.ListRuleFilesRequest, _delivery_pb2.ListRuleFilesResponse]
-    """Lists the rendered files, by name."""
+    """Lists the rendered files, or what one deployer has on its disk, by name. NOT_FOUND for an unknown deployer,
+    FAILED_PRECONDITION for one that has not said yet what it has.
+    """
     GetRuleFile: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.GetRuleFileRequest, _delivery_pb2.RuleFile]
     """Reads one rendered file, with its text. NOT_FOUND when its scope has no enabled rule."""
     ReloadPrometheus: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.ReloadPrometheusRequest, _delivery_pb2.ReloadPrometheusResponse]
@@ -65,7 +67,9 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     RegenerateGroup: _aio.UnaryUnaryMultiCallable[_delivery_pb2.RegenerateGroupRequest, _delivery_pb2.RegenerateResponse]  # type: ignore[assignment]
     """The same for the alerts of one group. NOT_FOUND for an unknown group."""
     ListRuleFiles: _aio.UnaryUnaryMultiCallable[_delivery_pb2.ListRuleFilesRequest, _delivery_pb2.ListRuleFilesResponse]  # type: ignore[assignment]
-    """Lists the rendered files, by name."""
+    """Lists the rendered files, or what one deployer has on its disk, by name. NOT_FOUND for an unknown deployer,
+    FAILED_PRECONDITION for one that has not said yet what it has.
+    """
     GetRuleFile: _aio.UnaryUnaryMultiCallable[_delivery_pb2.GetRuleFileRequest, _delivery_pb2.RuleFile]  # type: ignore[assignment]
     """Reads one rendered file, with its text. NOT_FOUND when its scope has no enabled rule."""
     ReloadPrometheus: _aio.UnaryUnaryMultiCallable[_delivery_pb2.ReloadPrometheusRequest, _delivery_pb2.ReloadPrometheusResponse]  # type: ignore[assignment]
@@ -106,7 +110,9 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_pb2.ListRuleFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_pb2.ListRuleFilesResponse, _abc.Awaitable[_delivery_pb2.ListRuleFilesResponse]]:
-        """Lists the rendered files, by name."""
+        """Lists the rendered files, or what one deployer has on its disk, by name. NOT_FOUND for an unknown deployer,
+        FAILED_PRECONDITION for one that has not said yet what it has.
+        """
 
     @_abc_1.abstractmethod
     def GetRuleFile(

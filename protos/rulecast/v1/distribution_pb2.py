@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rulecast.v1 import common_pb2 as rulecast_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erulecast/v1/distribution.proto\x12\x0brulecast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rulecast/v1/common.proto\"\xd1\x02\n\x0bSyncRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.HelloH\x00\x12+\n\tinventory\x18\x02 \x01(\x0b\x32\x16.rulecast.v1.InventoryH\x00\x12*\n\x06status\x18\x03 \x01(\x0b\x32\x18.rulecast.v1.ApplyStatusH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.rulecast.v1.HeartbeatH\x00\x12\x30\n\teffective\x18\x05 \x01(\x0b\x32\x1b.rulecast.v1.EffectiveStateH\x00\x12\x34\n\x0e\x63ommand_result\x18\x06 \x01(\x0b\x32\x1a.rulecast.v1.CommandResultH\x00\x12\'\n\x07goodbye\x18\x07 \x01(\x0b\x32\x14.rulecast.v1.GoodbyeH\x00\x42\x06\n\x04kind\"\x9e\x02\n\x05Hello\x12\x13\n\x0b\x64\x65ployer_id\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x0c\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x18\n\x10software_version\x18\x05 \x01(\t\x12\x1a\n\x12prometheus_version\x18\x06 \x01(\t\x12\x16\n\x0eprometheus_url\x18\x07 \x01(\t\x12\"\n\x06serves\x18\x08 \x03(\x0b\x32\x12.rulecast.v1.Scope\x12\r\n\x05\x65poch\x18\t \x01(\x03\x12\x12\n\nhistory_id\x18\n \x01(\t\x12\x10\n\x08revision\x18\x0b \x01(\x03\x12\x15\n\rmanifest_hash\x18\x0c \x01(\x0c\"4\n\tInventory\x12\'\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x18.rulecast.v1.FileVersion\"B\n\x0b\x46ileVersion\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xc2\x01\n\x0b\x41pplyStatus\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.rulecast.v1.Rollout.State\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\'\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x18.rulecast.v1.FileOutcome\x12\x15\n\rmanifest_hash\x18\x05 \x01(\x0c\x12\'\n\x04took\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"4\n\tHeartbeat\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\"\x90\x02\n\x0e\x45\x66\x66\x65\x63tiveState\x12\x15\n\rmanifest_hash\x18\x01 \x01(\x0c\x12\'\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x18.rulecast.v1.FileVersion\x12\x15\n\rprometheus_up\x18\x03 \x01(\x08\x12\x1a\n\x12prometheus_version\x18\x04 \x01(\t\x12\x34\n\x10last_reload_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elast_reload_ok\x18\x06 \x01(\x08\x12\x15\n\rdrifted_files\x18\x07 \x03(\t\x12&\n\x08warnings\x18\x08 \x03(\x0b\x32\x14.rulecast.v1.Warning\"H\n\rCommandResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x1a\n\x07Goodbye\x12\x0f\n\x07message\x18\x01 \x01(\t\"\xfd\x01\n\x0cSyncResponse\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\'\n\x07welcome\x18\x03 \x01(\x0b\x32\x14.rulecast.v1.WelcomeH\x00\x12%\n\x06update\x18\x04 \x01(\x0b\x32\x13.rulecast.v1.UpdateH\x00\x12)\n\x08progress\x18\x05 \x01(\x0b\x32\x15.rulecast.v1.ProgressH\x00\x12\'\n\x07\x63ommand\x18\x06 \x01(\x0b\x32\x14.rulecast.v1.CommandH\x00\x12#\n\x05\x64rain\x18\x07 \x01(\x0b\x32\x12.rulecast.v1.DrainH\x00\x42\x06\n\x04kind\"\x8a\x02\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\x12\n\nhistory_id\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\'\n\x04mode\x18\x05 \x01(\x0e\x32\x19.rulecast.v1.Welcome.Mode\x12\x35\n\x12heartbeat_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tserver_id\x18\x07 \x01(\t\"6\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nUP_TO_DATE\x10\x01\x12\x08\n\x04\x44IFF\x10\x02\"\xc6\x01\n\x06Update\x12\x15\n\rfrom_revision\x18\x01 \x01(\x03\x12\x13\n\x0bto_revision\x18\x02 \x01(\x03\x12\"\n\x04puts\x18\x03 \x03(\x0b\x32\x14.rulecast.v1.FilePut\x12(\n\x07\x64\x65letes\x18\x04 \x03(\x0b\x32\x17.rulecast.v1.FileDelete\x12\x0c\n\x04more\x18\x05 \x01(\x08\x12\x15\n\rmanifest_hash\x18\x06 \x01(\x0c\x12\x1d\n\x15mass_deletion_allowed\x18\x07 \x01(\x08\"s\n\x07\x46ilePut\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x12\n\ntotal_size\x18\x05 \x01(\x04\x12\x0f\n\x07\x63ontent\x18\x06 \x01(\x0c\"\x1f\n\nFileDelete\x12\x11\n\tfile_name\x18\x01 \x01(\t\"3\n\x08Progress\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\"\x8e\x01\n\x07\x43ommand\x12\n\n\x02id\x18\x01 \x01(\x04\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.rulecast.v1.Command.Kind\"N\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\n\n\x06RELOAD\x10\x01\x12\n\n\x06RESYNC\x10\x02\x12\n\n\x06REPORT\x10\x03\x12\x0c\n\x08VALIDATE\x10\x04\"M\n\x05\x44rain\x12\x33\n\x10reconnect_within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x02 \x01(\t\")\n\x12GetManifestRequest\x12\x13\n\x0b\x64\x65ployer_id\x18\x01 \x01(\t\"p\n\x08Manifest\x12\x12\n\nhistory_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\'\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x18.rulecast.v1.FileVersion\x12\x15\n\rmanifest_hash\x18\x04 \x01(\x0c\x32\x9d\x01\n\x13\x44istributionService\x12?\n\x04Sync\x12\x18.rulecast.v1.SyncRequest\x1a\x19.rulecast.v1.SyncResponse(\x01\x30\x01\x12\x45\n\x0bGetManifest\x12\x1f.rulecast.v1.GetManifestRequest\x1a\x15.rulecast.v1.Manifestb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erulecast/v1/distribution.proto\x12\x0brulecast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rulecast/v1/common.proto\"\xd1\x02\n\x0bSyncRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.HelloH\x00\x12+\n\tinventory\x18\x02 \x01(\x0b\x32\x16.rulecast.v1.InventoryH\x00\x12*\n\x06status\x18\x03 \x01(\x0b\x32\x18.rulecast.v1.ApplyStatusH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.rulecast.v1.HeartbeatH\x00\x12\x30\n\teffective\x18\x05 \x01(\x0b\x32\x1b.rulecast.v1.EffectiveStateH\x00\x12\x34\n\x0e\x63ommand_result\x18\x06 \x01(\x0b\x32\x1a.rulecast.v1.CommandResultH\x00\x12\'\n\x07goodbye\x18\x07 \x01(\x0b\x32\x14.rulecast.v1.GoodbyeH\x00\x42\x06\n\x04kind\"\x9e\x02\n\x05Hello\x12\x13\n\x0b\x64\x65ployer_id\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x0c\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x18\n\x10software_version\x18\x05 \x01(\t\x12\x1a\n\x12prometheus_version\x18\x06 \x01(\t\x12\x16\n\x0eprometheus_url\x18\x07 \x01(\t\x12\"\n\x06serves\x18\x08 \x03(\x0b\x32\x12.rulecast.v1.Scope\x12\r\n\x05\x65poch\x18\t \x01(\x03\x12\x12\n\nhistory_id\x18\n \x01(\t\x12\x10\n\x08revision\x18\x0b \x01(\x03\x12\x15\n\rmanifest_hash\x18\x0c \x01(\x0c\"4\n\tInventory\x12\'\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x18.rulecast.v1.FileVersion\"j\n\x0b\x46ileVersion\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x12\n\nrule_count\x18\x04 \x01(\x05\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\"\xc2\x01\n\x0b\x41pplyStatus\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.rulecast.v1.Rollout.State\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\'\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x18.rulecast.v1.FileOutcome\x12\x15\n\rmanifest_hash\x18\x05 \x01(\x0c\x12\'\n\x04took\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"4\n\tHeartbeat\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\"\x90\x02\n\x0e\x45\x66\x66\x65\x63tiveState\x12\x15\n\rmanifest_hash\x18\x01 \x01(\x0c\x12\'\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x18.rulecast.v1.FileVersion\x12\x15\n\rprometheus_up\x18\x03 \x01(\x08\x12\x1a\n\x12prometheus_version\x18\x04 \x01(\t\x12\x34\n\x10last_reload_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elast_reload_ok\x18\x06 \x01(\x08\x12\x15\n\rdrifted_files\x18\x07 \x03(\t\x12&\n\x08warnings\x18\x08 \x03(\x0b\x32\x14.rulecast.v1.Warning\"H\n\rCommandResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x1a\n\x07Goodbye\x12\x0f\n\x07message\x18\x01 \x01(\t\"\xfd\x01\n\x0cSyncResponse\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\'\n\x07welcome\x18\x03 \x01(\x0b\x32\x14.rulecast.v1.WelcomeH\x00\x12%\n\x06update\x18\x04 \x01(\x0b\x32\x13.rulecast.v1.UpdateH\x00\x12)\n\x08progress\x18\x05 \x01(\x0b\x32\x15.rulecast.v1.ProgressH\x00\x12\'\n\x07\x63ommand\x18\x06 \x01(\x0b\x32\x14.rulecast.v1.CommandH\x00\x12#\n\x05\x64rain\x18\x07 \x01(\x0b\x32\x12.rulecast.v1.DrainH\x00\x42\x06\n\x04kind\"\x8a\x02\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\x12\n\nhistory_id\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\'\n\x04mode\x18\x05 \x01(\x0e\x32\x19.rulecast.v1.Welcome.Mode\x12\x35\n\x12heartbeat_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tserver_id\x18\x07 \x01(\t\"6\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nUP_TO_DATE\x10\x01\x12\x08\n\x04\x44IFF\x10\x02\"\xc6\x01\n\x06Update\x12\x15\n\rfrom_revision\x18\x01 \x01(\x03\x12\x13\n\x0bto_revision\x18\x02 \x01(\x03\x12\"\n\x04puts\x18\x03 \x03(\x0b\x32\x14.rulecast.v1.FilePut\x12(\n\x07\x64\x65letes\x18\x04 \x03(\x0b\x32\x17.rulecast.v1.FileDelete\x12\x0c\n\x04more\x18\x05 \x01(\x08\x12\x15\n\rmanifest_hash\x18\x06 \x01(\x0c\x12\x1d\n\x15mass_deletion_allowed\x18\x07 \x01(\x08\"s\n\x07\x46ilePut\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x12\n\ntotal_size\x18\x05 \x01(\x04\x12\x0f\n\x07\x63ontent\x18\x06 \x01(\x0c\"\x1f\n\nFileDelete\x12\x11\n\tfile_name\x18\x01 \x01(\t\"3\n\x08Progress\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x15\n\rmanifest_hash\x18\x02 \x01(\x0c\"\x8e\x01\n\x07\x43ommand\x12\n\n\x02id\x18\x01 \x01(\x04\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.rulecast.v1.Command.Kind\"N\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\n\n\x06RELOAD\x10\x01\x12\n\n\x06RESYNC\x10\x02\x12\n\n\x06REPORT\x10\x03\x12\x0c\n\x08VALIDATE\x10\x04\"M\n\x05\x44rain\x12\x33\n\x10reconnect_within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x02 \x01(\t\")\n\x12GetManifestRequest\x12\x13\n\x0b\x64\x65ployer_id\x18\x01 \x01(\t\"p\n\x08Manifest\x12\x12\n\nhistory_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\'\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x18.rulecast.v1.FileVersion\x12\x15\n\rmanifest_hash\x18\x04 \x01(\x0c\x32\x9d\x01\n\x13\x44istributionService\x12?\n\x04Sync\x12\x18.rulecast.v1.SyncRequest\x1a\x19.rulecast.v1.SyncResponse(\x01\x30\x01\x12\x45\n\x0bGetManifest\x12\x1f.rulecast.v1.GetManifestRequest\x1a\x15.rulecast.v1.Manifestb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,41 +41,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INVENTORY']._serialized_start=767
   _globals['_INVENTORY']._serialized_end=819
   _globals['_FILEVERSION']._serialized_start=821
-  _globals['_FILEVERSION']._serialized_end=887
-  _globals['_APPLYSTATUS']._serialized_start=890
-  _globals['_APPLYSTATUS']._serialized_end=1084
-  _globals['_HEARTBEAT']._serialized_start=1086
-  _globals['_HEARTBEAT']._serialized_end=1138
-  _globals['_EFFECTIVESTATE']._serialized_start=1141
-  _globals['_EFFECTIVESTATE']._serialized_end=1413
-  _globals['_COMMANDRESULT']._serialized_start=1415
-  _globals['_COMMANDRESULT']._serialized_end=1487
-  _globals['_GOODBYE']._serialized_start=1489
-  _globals['_GOODBYE']._serialized_end=1515
-  _globals['_SYNCRESPONSE']._serialized_start=1518
-  _globals['_SYNCRESPONSE']._serialized_end=1771
-  _globals['_WELCOME']._serialized_start=1774
-  _globals['_WELCOME']._serialized_end=2040
-  _globals['_WELCOME_MODE']._serialized_start=1986
-  _globals['_WELCOME_MODE']._serialized_end=2040
-  _globals['_UPDATE']._serialized_start=2043
-  _globals['_UPDATE']._serialized_end=2241
-  _globals['_FILEPUT']._serialized_start=2243
-  _globals['_FILEPUT']._serialized_end=2358
-  _globals['_FILEDELETE']._serialized_start=2360
-  _globals['_FILEDELETE']._serialized_end=2391
-  _globals['_PROGRESS']._serialized_start=2393
-  _globals['_PROGRESS']._serialized_end=2444
-  _globals['_COMMAND']._serialized_start=2447
-  _globals['_COMMAND']._serialized_end=2589
-  _globals['_COMMAND_KIND']._serialized_start=2511
-  _globals['_COMMAND_KIND']._serialized_end=2589
-  _globals['_DRAIN']._serialized_start=2591
-  _globals['_DRAIN']._serialized_end=2668
-  _globals['_GETMANIFESTREQUEST']._serialized_start=2670
-  _globals['_GETMANIFESTREQUEST']._serialized_end=2711
-  _globals['_MANIFEST']._serialized_start=2713
-  _globals['_MANIFEST']._serialized_end=2825
-  _globals['_DISTRIBUTIONSERVICE']._serialized_start=2828
-  _globals['_DISTRIBUTIONSERVICE']._serialized_end=2985
+  _globals['_FILEVERSION']._serialized_end=927
+  _globals['_APPLYSTATUS']._serialized_start=930
+  _globals['_APPLYSTATUS']._serialized_end=1124
+  _globals['_HEARTBEAT']._serialized_start=1126
+  _globals['_HEARTBEAT']._serialized_end=1178
+  _globals['_EFFECTIVESTATE']._serialized_start=1181
+  _globals['_EFFECTIVESTATE']._serialized_end=1453
+  _globals['_COMMANDRESULT']._serialized_start=1455
+  _globals['_COMMANDRESULT']._serialized_end=1527
+  _globals['_GOODBYE']._serialized_start=1529
+  _globals['_GOODBYE']._serialized_end=1555
+  _globals['_SYNCRESPONSE']._serialized_start=1558
+  _globals['_SYNCRESPONSE']._serialized_end=1811
+  _globals['_WELCOME']._serialized_start=1814
+  _globals['_WELCOME']._serialized_end=2080
+  _globals['_WELCOME_MODE']._serialized_start=2026
+  _globals['_WELCOME_MODE']._serialized_end=2080
+  _globals['_UPDATE']._serialized_start=2083
+  _globals['_UPDATE']._serialized_end=2281
+  _globals['_FILEPUT']._serialized_start=2283
+  _globals['_FILEPUT']._serialized_end=2398
+  _globals['_FILEDELETE']._serialized_start=2400
+  _globals['_FILEDELETE']._serialized_end=2431
+  _globals['_PROGRESS']._serialized_start=2433
+  _globals['_PROGRESS']._serialized_end=2484
+  _globals['_COMMAND']._serialized_start=2487
+  _globals['_COMMAND']._serialized_end=2629
+  _globals['_COMMAND_KIND']._serialized_start=2551
+  _globals['_COMMAND_KIND']._serialized_end=2629
+  _globals['_DRAIN']._serialized_start=2631
+  _globals['_DRAIN']._serialized_end=2708
+  _globals['_GETMANIFESTREQUEST']._serialized_start=2710
+  _globals['_GETMANIFESTREQUEST']._serialized_end=2751
+  _globals['_MANIFEST']._serialized_start=2753
+  _globals['_MANIFEST']._serialized_end=2865
+  _globals['_DISTRIBUTIONSERVICE']._serialized_start=2868
+  _globals['_DISTRIBUTIONSERVICE']._serialized_end=3025
 # @@protoc_insertion_point(module_scope)

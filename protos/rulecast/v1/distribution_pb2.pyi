@@ -178,21 +178,29 @@ class FileVersion(_message.Message):
     FILE_NAME_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    RULE_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     file_name: _builtins.str
     sha256: _builtins.bytes
     """SHA-256 of its bytes, 32 bytes."""
     revision: _builtins.int
     """The revision that made it; 0 where that is not known."""
+    rule_count: _builtins.int
+    """Only in EffectiveState."""
+    size_bytes: _builtins.int
+    """Only in EffectiveState."""
     def __init__(
         self,
         *,
         file_name: _builtins.str = ...,
         sha256: _builtins.bytes = ...,
         revision: _builtins.int = ...,
+        rule_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "revision", b"revision", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "revision", b"revision", "rule_count", b"rule_count", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
