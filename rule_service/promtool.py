@@ -12,16 +12,20 @@ from rulecast.process.promtool import Promtool
 
 
 class PromtoolChecker:
-    """One process for one call. At most `at_once` run at a time: each takes a core."""
+    """One process for one call. At most `at_once` run at a time: each takes a core.
 
-    def __init__(self, promtool: Promtool, at_once: int) -> None:
+    folder: for temporary files; None is the system's.
+    """
+
+    def __init__(self, promtool: Promtool, at_once: int, folder: Path | None = None) -> None:
         self._promtool = promtool
+        self._folder = folder
         self._slots = asyncio.Semaphore(at_once)
 
     async def check(self, rules: Sequence[RenderedRule]) -> tuple[CheckFailure, ...]:
         """At most one failure for each rule. Raises Unavailable (PROMTOOL_MISSING, PROMTOOL_TIMEOUT)."""
         async with self._slots:
-            with tempfile.TemporaryDirectory(prefix="rulecast-check-") as folder:
+            with tempfile.TemporaryDirectory(prefix="check-", dir=self._folder) as folder:
                 file = Path(folder, "rules.yml")
                 await asyncio.to_thread(file.write_text, _as_file(rules), encoding="utf-8")
                 failures = await self._promtool.check_rules([file])

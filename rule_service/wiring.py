@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -100,7 +101,8 @@ async def serve(settings: Settings) -> int:
     server_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
     async with AsyncExitStack() as stack:
-        checker = await _checker(settings.promtool)
+        private = stack.enter_context(private_folder())
+        checker = await _checker(settings.promtool, private)
         database = await connect(dsn, min_size=0, max_size=settings.database.pool_size)
         stack.push_async_callback(database.close)
         store = PostgresStore(database)
@@ -145,7 +147,7 @@ async def serve(settings: Settings) -> int:
         )
 
         # for our own HTTP alone
-        own = stack.enter_context(private_folder()) / "grpc"
+        own = private / "grpc"
         rpc = RpcServer(
             str(settings.grpc_listen),
             [
@@ -196,7 +198,7 @@ async def serve(settings: Settings) -> int:
         return await supervise({"rule service": life.run}, stop)
 
 
-async def _checker(settings: PromtoolSettings) -> RuleChecker:
+async def _checker(settings: PromtoolSettings, folder: Path) -> RuleChecker:
     """Found and able to run, unless validation is switched off."""
     if not settings.enabled:
         return NoChecker()
@@ -209,4 +211,4 @@ async def _checker(settings: PromtoolSettings) -> RuleChecker:
             error.reason,
             f"{error}. No rule is saved unchecked; to do without, set PROMETHEUS_VALIDATE_RULES=false",
         ) from error
-    return PromtoolChecker(promtool, settings.at_once)
+    return PromtoolChecker(promtool, settings.at_once, folder)

@@ -240,7 +240,7 @@ async def test_the_fate_of_a_file_that_is_gone_is_forgotten_once_the_newest_revi
 
 
 async def test_the_effective_state_is_kept(store: PostgresStore, deployers: PostgresDeployers) -> None:
-    await publish(store, GLOBAL)
+    await publish(store, (GlobalScope(), RuleFile("global.yml", b"a", 1)))
     (made,) = (await store.files("", 1)).items
     epoch = (await deployers.claim(HELLO, "replica-a", LEASE)).epoch
     assert await deployers.effective_files("dep-1") is None

@@ -224,7 +224,7 @@ async def run_machine(folder: Path, parts: PrometheusParts, *, examples: int, st
 async def test_whatever_happens_everything_is_as_it_should_be_in_the_end(
     tmp_path: Path, prometheus_parts: PrometheusParts
 ) -> None:
-    await run_machine(tmp_path, prometheus_parts, examples=2, steps=12, fixed=True)
+    await run_machine(tmp_path, prometheus_parts, examples=3, steps=15, fixed=True)
 
 
 @pytest.mark.prove

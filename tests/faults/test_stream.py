@@ -234,7 +234,7 @@ async def test_streams_that_are_cut_again_and_again(cluster: Cluster, person: Pe
 
 async def test_a_stream_that_is_cut_in_the_middle_of_an_update(cluster: Cluster, person: Person) -> None:
     """An Update is some 1000 bytes here, with the frames around it."""
-    for size in (1, 12, 300, 900):
+    for size in (12, 600):
         served_by = await cluster.serving_replica_of(0)
         link = cluster.links[0][served_by]
         connections = accepted(cluster.links[0])

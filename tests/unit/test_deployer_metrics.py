@@ -59,6 +59,7 @@ async def test_gauges_follow_the_state(registry: CollectorRegistry) -> None:
     assert (value(registry, "files"), value(registry, "rules"), value(registry, "connected")) == (1, 1, 1)
     assert (value(registry, "revision"), value(registry, "epoch"), value(registry, "generation")) == (9, 4, 1)
     assert (value(registry, "prometheus_up"), value(registry, "drifted_files")) == (1, 0)
+    assert value(registry, "drift_total") == 0
     assert value(registry, "files_in_trouble", state="rejected", reason="PROMTOOL_CHECK_FAILED") == 1
 
 
