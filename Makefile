@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format proto lock corpus prove clean
+.PHONY: help setup up test check format proto lock corpus prove faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ corpus: setup ## checks every expression of a file with both parsers: make corpu
 
 prove: setup ## the long campaigns
 	$(PY) -m pytest -m prove tests
+	$(PY) -m tests.property.mutate
+
+faults: setup ## 300 random kill -9 under a stream of edits (ARGS='--kills 40 --seed 7')
+	$(PY) -m tests.faults.campaign $(ARGS)
 
 clean: ## removes .venv and everything that tools left
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

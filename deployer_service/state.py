@@ -199,8 +199,8 @@ class PrometheusStatus:
 class PipelineState:
     """What a person or the rule service may want to know at this moment; no I/O is done for it.
 
-    drifted: what the last look found changed by others. drifts: how often a file was, since the start. lost: those of which the content is gone here too, so that the
-    rule service has to send it again.
+    drifted: what the last look found changed by others. drifts: how often a file was, since the start.
+    lost: files of which the content is gone here too, so that the rule service has to send it again.
     """
 
     record: Record

@@ -1,8 +1,9 @@
 """When to connect again, and where to. Pure but for the source of randomness.
 
-A deployer that lost its stream goes to another address at once, then waits with full jitter up to 30 s. A stream that
-lived for a minute clears what was before. One that was refused, by a wrong name, protocol or certificate, is tried at
-most every few minutes; whoever says when to come again is believed.
+A deployer that lost its stream goes to another address at once, then waits with full jitter up to 30 s, or up to 5 s
+where the rule service answers but its database is away. A stream that lived for a minute clears what was before. One
+that was refused, by a wrong name, protocol or certificate, is tried at most every few minutes; whoever says when to come
+again is believed.
 """
 
 import random
@@ -12,9 +13,11 @@ from typing import Final
 
 from rulecast.errors import FailedPrecondition, RulecastError
 from rulecast.process.backoff import full_jitter
+from rulecast.reasons import Reason
 from rulecast.rpc.errors import RETRY_AFTER
 
 CAP: Final = 30.0
+DATABASE_CAP: Final = 5.0
 REFUSED_CAP: Final = 300.0
 SETTLED_AFTER: Final = 60.0
 
@@ -76,6 +79,8 @@ class Redial:
         if self._fresh > 0:
             self._fresh -= 1
             return 0.0
+        if end.error.reason is Reason.DATABASE_UNAVAILABLE:
+            return self._source.uniform(0.0, DATABASE_CAP)
         return next(self._lost)
 
     def _reset(self) -> None:

@@ -56,16 +56,20 @@ def in_order(
 ) -> list[Step]:
     """The steps in the order that never lowers coverage, should Prometheus load the files between two of them.
 
-    before, after: the ids of the rules in each file. First the files that lose no rule, then those that do, last the
-    deletions: a rule that moves from one file to another is in both for a moment, and in none at no time.
+    before, after: the ids of the rules in each file. First the files that gain rules, then those that have the same
+    ones, then those that lose some, last the deletions: a rule that moves from one file to another is in both for a
+    moment, and in none at no time. So is a series that another rule evaluates from now on: the new rule is there before
+    an old one leaves out the new one's series, and an old one takes them back before the new one goes.
     """
 
     def rank(step: Step) -> tuple[int, str]:
-        if step.sha256 is None:
-            return 2, step.file_name
         name = step.file_name
-        lost = before.get(name, frozenset()) - after.get(name, frozenset())
-        return (1 if lost else 0), name
+        if step.sha256 is None:
+            return 3, name
+        had, has = before.get(name, frozenset()), after.get(name, frozenset())
+        if had - has:
+            return 2, name
+        return (0 if has - had else 1), name
 
     return sorted(steps, key=rank)
 
@@ -92,6 +96,6 @@ def _too_many(deleted: int, existing: int) -> Rejected:
         Why(
             Reason.MASS_DELETION,
             f"deleting {deleted} of {existing} rule files at once was not asked for, so none of them is deleted: "
-            "if it is meant, say so with mass_deletion_allowed",
+            "if it is meant, call ResyncDeployers of the rule service with mass_deletion_allowed",
         )
     )

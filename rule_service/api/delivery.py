@@ -55,6 +55,10 @@ class DeliveryApi(DeliveryServiceServicer):
     ) -> pb.ReloadPrometheusResponse:
         return pb.ReloadPrometheusResponse(deployer_ids=await self._delivery.reload(request.deployer_id))
 
+    async def ResyncDeployers(self, request: pb.ResyncDeployersRequest, context: Context) -> pb.ResyncDeployersResponse:
+        told = await self._delivery.resync(request.deployer_id, request.mass_deletion_allowed)
+        return pb.ResyncDeployersResponse(deployer_ids=told)
+
     async def ListDeployers(self, request: pb.ListDeployersRequest, context: Context) -> pb.ListDeployersResponse:
         revision = await self._reads.revision()
         deployers = await self._reads.deployers()

@@ -176,7 +176,7 @@ class PostgresDeployers:
             files = row["effective_files"]
             if files is None:
                 return None
-            made_at = await _times(session, {file["revision"] for file in files.values()})
+            made_at = await _times(session, {file["revision"] for file in files.values() if file["revision"]})
         found = ((name, parse_file_name(name), files[name]) for name in sorted(files))
         return tuple(
             FileFacts(

@@ -7,7 +7,7 @@ notice too, with the deployers they have told, so that what the caller hears is 
 import asyncio
 import json
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -43,24 +43,26 @@ class StreamCommands:
         self._server_id = server_id
         self._patience = patience
         self._asked: dict[str, _Question] = {}
-        self._requests: asyncio.Queue[dict[str, str]] = asyncio.Queue(BACKLOG)
+        self._requests: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
 
     async def reload(self, deployer_id: str | None) -> tuple[str, ...]:
         return await self.command(pb.Command.RELOAD, deployer_id)
 
-    async def resync(self, deployer_id: str | None) -> tuple[str, ...]:
-        return await self.command(pb.Command.RESYNC, deployer_id)
+    async def resync(self, deployer_id: str | None, *, mass_deletion_allowed: bool = False) -> tuple[str, ...]:
+        return await self.command(pb.Command.RESYNC, deployer_id, mass_deletion_allowed=mass_deletion_allowed)
 
-    async def command(self, kind: pb.Command.Kind.ValueType, deployer_id: str | None) -> tuple[str, ...]:
+    async def command(
+        self, kind: pb.Command.Kind.ValueType, deployer_id: str | None, *, mass_deletion_allowed: bool = False
+    ) -> tuple[str, ...]:
         """Tells one deployer, or every one that is connected; who was told."""
-        told = set(self._tell(kind, deployer_id))
+        told = set(self._tell(kind, deployer_id, mass_deletion_allowed))
         elsewhere = {
             deployer.id
             for deployer in await self._deployers.deployers()
             if deployer.connected and deployer_id in (None, deployer.id)
         } - told
         if elsewhere:
-            told |= await self._ask(kind, deployer_id, elsewhere)
+            told |= await self._ask(kind, deployer_id, elsewhere, mass_deletion_allowed)
         return tuple(sorted(told))
 
     def heard(self, payload: str) -> None:
@@ -80,20 +82,25 @@ class StreamCommands:
         """Does what other replicas ask for, until it is cancelled."""
         while True:
             request = await self._requests.get()
-            told = self._tell(pb.Command.Kind.Value(request["kind"]), request["deployer"] or None)
+            kind = pb.Command.Kind.Value(request["kind"])
+            told = self._tell(kind, request["deployer"] or None, bool(request["mass_deletion_allowed"]))
             try:
                 await self._answer(request["question"], told)
             except RulecastError as error:
                 _log.warning("answer to a command not sent", error=str(error))
 
-    def _tell(self, kind: pb.Command.Kind.ValueType, deployer_id: str | None) -> list[str]:
+    def _tell(self, kind: pb.Command.Kind.ValueType, deployer_id: str | None, mass_deletion_allowed: bool) -> list[str]:
         told = [id for id in self._hub.streams if deployer_id in (None, id)]
         for id in told:
-            self._hub.streams[id].command(kind)
+            self._hub.streams[id].command(kind, mass_deletion_allowed=mass_deletion_allowed)
         return told
 
     async def _ask(
-        self, kind: pb.Command.Kind.ValueType, deployer_id: str | None, elsewhere: Collection[str]
+        self,
+        kind: pb.Command.Kind.ValueType,
+        deployer_id: str | None,
+        elsewhere: Collection[str],
+        mass_deletion_allowed: bool,
     ) -> set[str]:
         """Which of the deployers the other replicas have told."""
         name = uuid4().hex
@@ -104,6 +111,7 @@ class StreamCommands:
                 "from": self._server_id,
                 "kind": pb.Command.Kind.Name(kind),
                 "deployer": deployer_id or "",
+                "mass_deletion_allowed": mass_deletion_allowed,
             }
             await self._notices.send(json.dumps(request))
             await question.answered(self._patience)

@@ -40,8 +40,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class Follower(Protocol):
     """A stream, as the hub knows it."""
 
-    def command(self, kind: pb.Command.Kind.ValueType) -> None:
-        """Something to do besides updates."""
+    def command(self, kind: pb.Command.Kind.ValueType, *, mass_deletion_allowed: bool = False) -> None:
+        """Something to do besides updates. mass_deletion_allowed: by what a resync leads to."""
         ...
 
     @property

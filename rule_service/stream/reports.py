@@ -77,8 +77,11 @@ class Reports:
         disk = messages.sha256(heartbeat.manifest_hash, "heartbeat.manifest_hash")
         try:
             await self._leases.renew(self._id, self._epoch, self._policy.lease, disk)
+            self._standing.unrenewed_since = None
         except Unavailable as error:
-            # the next one will do: nobody else can take the lease while the database is away
+            # the next one will do, for as long as the lease runs
+            if self._standing.unrenewed_since is None:
+                self._standing.unrenewed_since = asyncio.get_running_loop().time()
             _log.warning("lease not renewed", error=str(error))
         if self._standing.strayed(disk):
             _log.warning("the deployer's files have changed, comparing")

@@ -64,9 +64,9 @@ class Sender:
         self._drain_message = message
         self.wake()
 
-    def command(self, kind: pb.Command.Kind.ValueType) -> None:
+    def command(self, kind: pb.Command.Kind.ValueType, *, mass_deletion_allowed: bool = False) -> None:
         if kind == pb.Command.RESYNC:
-            self._standing.resync()
+            self._standing.resync(mass_deletion_allowed=mass_deletion_allowed)
         else:
             self._commands[kind] = None
         self.wake()
@@ -102,6 +102,9 @@ class Sender:
         self._written_at = self._now()
 
     def _reason_to_drain(self) -> str | None:
+        unrenewed = self._standing.unrenewed_since
+        if self._drain_message is None and unrenewed is not None and self._now() >= unrenewed + self._policy.lease:
+            return "this replica can not reach the database: another one may"
         if self._drain_message is None and self._is_old():
             return "the stream has been open for long: connecting again spreads deployers over the replicas"
         return self._drain_message

@@ -100,9 +100,9 @@ class Session:
     def drain(self, message: str) -> None:
         self._sender.drain(message)
 
-    def command(self, kind: pb.Command.Kind.ValueType) -> None:
+    def command(self, kind: pb.Command.Kind.ValueType, *, mass_deletion_allowed: bool = False) -> None:
         """Passes a command on; the same one twice is one, as long as it was not sent."""
-        self._sender.command(kind)
+        self._sender.command(kind, mass_deletion_allowed=mass_deletion_allowed)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until the deployer leaves, or was asked to connect elsewhere."""

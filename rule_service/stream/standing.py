@@ -36,10 +36,11 @@ class Standing:
     refused: by file name, the version not to be offered again, NO_FILE for a deletion.
     sent: everything up to this revision was sent, or changes nothing here; manifest_hash: as it should be then.
     asked_at: seconds, since when an Inventory is waited for. inventory: the answer, until it is used.
-    compare: an Inventory is to be asked for.
+    compare: an Inventory is to be asked for. deletions_asked: deleting most files by what it leads to was asked for.
     confirm: nothing was sent yet; the first Update is sent even if it is empty.
     behind: the deployer has answered, but says that it has not taken up all that was sent.
     disk: hash over the deployer's files when it last answered.
+    unrenewed_since: seconds, since when the lease can not be renewed; None while it can.
     """
 
     taken_up: int
@@ -52,9 +53,11 @@ class Standing:
     asked_at: float | None = None
     inventory: Mapping[str, bytes] | None = field(default=None, repr=False)
     compare: bool = False
+    deletions_asked: bool = False
     confirm: bool = True
     behind: bool = True
     disk: bytes = b""
+    unrenewed_since: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -82,7 +85,8 @@ class Standing:
         if self.waits:
             return None
         if self.inventory is not None:
-            return against(view, self.inventory, self.refused, mass_deletion_allowed=trusted)
+            allowed = trusted or self.deletions_asked
+            return against(view, self.inventory, self.refused, mass_deletion_allowed=allowed)
         if self.compare or (view.serves and view.grouping != self.grouping):
             return Compare()
         if self.sent == view.revision and not self.confirm:
@@ -101,7 +105,9 @@ class Standing:
         self._reached(view)
         self.grouping = view.grouping
         self.in_flight = InFlight(self.nonce, difference.to_revision)
-        self.inventory = None
+        if self.inventory is not None:
+            self.inventory = None
+            self.deletions_asked = False
         self.confirm = False
         return self.nonce
 
@@ -133,9 +139,15 @@ class Standing:
         self.compare = False
         self.inventory = inventory
 
-    def resync(self) -> None:
-        """Somebody wants everything compared, and what was refused offered again."""
+    def resync(self, *, mass_deletion_allowed: bool = False) -> None:
+        """Somebody wants everything compared, and what was refused offered again.
+
+        mass_deletion_allowed: deletions too that were refused because there were too many.
+        """
         self._forget_refused_versions()
+        if mass_deletion_allowed:
+            self.refused.clear()
+            self.deletions_asked = True
         self.compare = True
 
     def revision_of(self, nonce: int, revision: int) -> int:

@@ -130,11 +130,27 @@ class Delivery:
 
     async def reload(self, deployer_id: str) -> tuple[str, ...]:
         """Has the connected deployers, or one, reload Prometheus. Raises NotFound, FailedPrecondition."""
-        if deployer_id and not (await self._deployer(deployer_id)).connected:
+        await self._check_connected(deployer_id)
+        return await self._commands.reload(deployer_id or None)
+
+    async def resync(self, deployer_id: str, mass_deletion_allowed: bool) -> tuple[str, ...]:
+        """Has the connected deployers, or one, compare all they have. Raises NotFound, FailedPrecondition."""
+        await self._check_connected(deployer_id)
+        return await self._commands.resync(deployer_id or None, mass_deletion_allowed=mass_deletion_allowed)
+
+    async def _check_connected(self, deployer_id: str) -> None:
+        """Of one that is named."""
+        if not deployer_id:
+            return
+        deployers = {deployer.id: deployer for deployer in await self._store.deployers()}
+        if deployer_id not in deployers:
+            raise NotFound.of(
+                "deployer_id", Reason.DEPLOYER_NOT_FOUND, f"there is no deployer {shown(deployer_id)}", id=deployer_id
+            )
+        if not deployers[deployer_id].connected:
             raise FailedPrecondition.of(
                 "deployer_id", Reason.DEPLOYER_NOT_CONNECTED, f"deployer {shown(deployer_id)} has no stream now"
             )
-        return await self._commands.reload(deployer_id or None)
 
     async def rollout(self, revision: int) -> Rollout:
         """How far a revision has come. Raises NotFound for one that was never made."""

@@ -394,6 +394,9 @@ class Commands(Protocol):
         """Has one deployer, or every one that is connected, reload its Prometheus; answers who was told."""
         ...
 
-    async def resync(self, deployer_id: str | None) -> tuple[str, ...]:
-        """Has one deployer, or every one that is connected, compare its disk with the manifest."""
+    async def resync(self, deployer_id: str | None, *, mass_deletion_allowed: bool = False) -> tuple[str, ...]:
+        """Has one deployer, or every one that is connected, compare its disk with the manifest.
+
+        mass_deletion_allowed: it may then delete more than half of its files.
+        """
         ...

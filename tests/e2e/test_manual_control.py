@@ -26,13 +26,15 @@ from tests.support.waiting import wait_for
 FILES = ("global.yml", "group-dev.yml", "group-prod.yml")
 
 
-@pytest_asyncio.fixture
-async def system(tmp_path: Path, database: str, prometheus_parts: PrometheusParts) -> AsyncIterator[System]:
-    """A rule service with two deployers, and three files with a rule each, which run."""
-    async with running_system(tmp_path, database, prometheus_parts, deployers=2) as running:
+@pytest_asyncio.fixture(params=[1])
+async def system(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str, prometheus_parts: PrometheusParts
+) -> AsyncIterator[System]:
+    """A rule service with so many deployers, and three files with a rule each, which run."""
+    async with running_system(tmp_path, database, prometheus_parts, deployers=request.param) as running:
         for id in ("prod", "dev", "empty"):
-            request = group_pb2.CreateGroupRequest(group=group_pb2.Group(id=id))
-            await running.first.groups.CreateGroup(request, timeout=RPC)
+            group = group_pb2.Group(id=id)
+            await running.first.groups.CreateGroup(group_pb2.CreateGroupRequest(group=group), timeout=RPC)
         for id, scope in (("everywhere", global_scope()), ("prod", group_scope("prod")), ("dev", group_scope("dev"))):
             await running.first.rules.CreateAlertRule(
                 rule_pb2.CreateAlertRuleRequest(rule=cpu_rule(id, scope, 80), wait_for=common_pb2.ACTIVE), timeout=RPC
@@ -76,24 +78,28 @@ async def test_regenerating_tells_what_was_done_and_has_everything_put_right(sys
     assert not done.change.files, "the files were as they should be"
 
     # the next look for drift is half a minute away
-    first, second = system.deployers
-    before = first.files()
-    (first.rules / "group-prod.yml").unlink()
-    (second.rules / "global.yml").write_text("groups: []\n")
+    (deployer,) = system.deployers
+    before = deployer.files()
+    (deployer.rules / "group-prod.yml").unlink()
+    (deployer.rules / "global.yml").write_text("groups: []\n")
     done = await delivery.RegenerateAll(delivery_pb2.RegenerateAllRequest(), timeout=RPC)
     assert (done.groups_affected, done.files_generated) == (2, 3)
-    await wait_for(lambda: first.files() == second.files() == before, 15.0)
+    await wait_for(lambda: deployer.files() == before, 15.0)
     await system.settled()
 
     one = await delivery.RegenerateGroup(delivery_pb2.RegenerateGroupRequest(group_id="prod"), timeout=RPC)
     # the alert is the same one in all three
     assert (one.groups_affected, one.files_generated, list(one.errors)) == (2, 3, [])
     none = await delivery.RegenerateGroup(delivery_pb2.RegenerateGroupRequest(group_id="empty"), timeout=RPC)
-    assert none.files_generated == 3, "the rule that applies everywhere is above it"
+    assert (none.groups_affected, none.files_generated) == (0, 0), "it has no rule"
     unknown = delivery.RegenerateGroup(delivery_pb2.RegenerateGroupRequest(group_id="nowhere"), timeout=RPC)
     assert await refusal(unknown) == (NotFound, Reason.GROUP_NOT_FOUND, "group_id")
 
 
+TWO = pytest.mark.parametrize("system", [2], indirect=True)
+
+
+@TWO
 async def test_the_files_of_one_deployer_are_those_on_its_disk(system: System) -> None:
     first, second = system.deployers
     wanted = list((await list_files(system)).files)
@@ -132,7 +138,8 @@ async def test_the_files_of_one_deployer_are_those_on_its_disk(system: System) -
             assert [file["file_name"] for file in await answer.json()] == list(FILES)
 
 
-async def test_reloading_all_one_or_none(system: System) -> None:
+@TWO
+async def test_deployers_are_reloaded_listed_and_forgotten(system: System) -> None:
     first, second = system.deployers
     delivery = system.first.delivery
 
@@ -155,11 +162,7 @@ async def test_reloading_all_one_or_none(system: System) -> None:
     assert await refusal(away) == (FailedPrecondition, Reason.DEPLOYER_NOT_CONNECTED, "deployer_id")
     answer = await delivery.ReloadPrometheus(delivery_pb2.ReloadPrometheusRequest(), timeout=RPC)
     assert list(answer.deployer_ids) == [first.id]
-
-
-async def test_deployers_are_listed_and_forgotten(system: System) -> None:
-    first, second = system.deployers
-    delivery = system.first.delivery
+    await second.start()
     await system.settled()
 
     async def both_up() -> bool:
@@ -191,26 +194,28 @@ async def test_deployers_are_listed_and_forgotten(system: System) -> None:
     await system.settled()
 
 
-async def test_the_manifest_is_what_the_deployers_have(system: System) -> None:
+async def check_manifest(system: System) -> None:
+    """The manifest is what the deployer has."""
     stub: Any = DistributionServiceStub
     distribution = stub(system.first.channel)
     hashes = {name: hashlib.sha256(content).digest() for name, content in system.deployers[0].files().items()}
-    for deployer_id in ("", "deployer-1"):
+    for deployer_id in ("", "deployer-0"):
         request = distribution_pb2.GetManifestRequest(deployer_id=deployer_id)
         manifest = await distribution.GetManifest(request, timeout=RPC)
         assert {file.file_name: file.sha256 for file in manifest.files} == hashes
         assert manifest.manifest_hash == manifest_hash(hashes)
-        status = await system.deployers[1].service.GetStatus(deployer_pb2.GetStatusRequest(), timeout=RPC)
+        status = await system.deployers[0].service.GetStatus(deployer_pb2.GetStatusRequest(), timeout=RPC)
         assert (status.manifest_hash, status.revision) == (manifest.manifest_hash, manifest.revision)
     unknown = distribution.GetManifest(distribution_pb2.GetManifestRequest(deployer_id="nobody"), timeout=RPC)
     assert await refusal(unknown) == (NotFound, Reason.DEPLOYER_NOT_FOUND, "deployer_id")
 
 
 async def test_a_deployer_can_be_asked_itself(system: System) -> None:
-    deployer, _ = system.deployers
+    (deployer,) = system.deployers
     service = deployer.service
     listed = await service.ListFiles(deployer_pb2.ListFilesRequest(), timeout=RPC)
     assert [file.file_name for file in listed.files] == list(FILES)
+    await check_manifest(system)
     for file in listed.files:
         path = deployer.rules / file.file_name
         assert (file.path, file.size_bytes) == (str(path), path.stat().st_size)

@@ -6,11 +6,10 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from deploy.local.parts import PrometheusParts
 from rulecast.reasons import Reason
@@ -112,7 +111,7 @@ async def test_files_of_others_are_never_touched(
         seen = await here.status()
         # a look at the disk, too
         (here.rules / "global.yml").unlink()
-        await wait_for(lambda: (here.rules / "global.yml").exists(), RPC)
+        await wait_for((here.rules / "global.yml").exists, RPC)
         assert {path: path.read_text() for path in theirs} == theirs
         assert {path: _identity(path) for path in theirs} == before
         assert (seen.file_count, list(seen.files)) == (1, [])
@@ -181,39 +180,31 @@ def wrong_owner(rules: Path) -> Iterator[Reason]:
             os.chown(folder, os.geteuid(), os.getegid())
 
 
-@pytest.mark.parametrize("closed", [read_only, no_right_to_write, wrong_owner])
 async def test_a_directory_that_can_not_be_written(
-    tmp_path: Path,
-    database: str,
-    prometheus_parts: PrometheusParts,
-    closed: Callable[[Path], AbstractContextManager[Reason]],
-) -> None:
-    async with solo(tmp_path, database, prometheus_parts, through=ORDINARY) as here:
-        await here.create(cpu_rule("everywhere", global_scope(), 90))
-        before = here.deployer.files()
-        with closed(here.rules) as reason:
-            rollout = await here.set_threshold("everywhere", 80)
-            assert told(rollout) == ("global.yml", "DEFERRED", reason)
-            assert str(here.rules) in rollout.deployers[0].files[0].message
-            assert here.deployer.files() == before
-            assert await here.thresholds() == {"everywhere": 90}
-        await here.becomes_active(rollout.revision)
-        await settles(here, {"everywhere": 80})
-        file, folder = (here.rules / "global.yml").stat(), here.rules.stat()
-        assert (file.st_uid, file.st_gid, file.st_mode & 0o777) == (folder.st_uid, folder.st_gid, 0o644)
-
-
-async def test_a_start_in_a_directory_that_can_not_be_written(
     tmp_path: Path, database: str, prometheus_parts: PrometheusParts
 ) -> None:
     async with solo(tmp_path, database, prometheus_parts, through=ORDINARY) as here:
         await here.create(cpu_rule("everywhere", global_scope(), 90))
-        deployer = here.deployer
-        await deployer.child.stop()
+        for threshold, closed in enumerate((read_only, no_right_to_write, wrong_owner)):
+            before, running = here.deployer.files(), await here.thresholds()
+            with closed(here.rules) as reason:
+                rollout = await here.set_threshold("everywhere", threshold)
+                assert told(rollout) == ("global.yml", "DEFERRED", reason)
+                assert str(here.rules) in rollout.deployers[0].files[0].message
+                assert here.deployer.files() == before
+                assert await here.thresholds() == running
+            await here.becomes_active(rollout.revision)
+            await settles(here, {"everywhere": threshold})
+            file, folder = (here.rules / "global.yml").stat(), here.rules.stat()
+            assert (file.st_uid, file.st_gid, file.st_mode & 0o777) == (folder.st_uid, folder.st_gid, 0o644)
+
+        # and found so at a start
+        child = here.deployer.child
+        await child.stop()
         with no_right_to_write(here.rules):
-            deployer.child.start()
-            await wait_for(lambda: Reason.PERMISSION_DENIED in deployer.child.output(), RPC)
-            assert str(here.rules) in deployer.child.output()
+            child.start()
+            await wait_for(lambda: Reason.PERMISSION_DENIED in child.output(), RPC)
+            assert str(here.rules) in child.output()
         rollout = await here.set_threshold("everywhere", 80)
         await here.becomes_active(rollout.revision)
         await settles(here, {"everywhere": 80})

@@ -51,7 +51,7 @@ class ToldCommands:
         self.told.append(("reload", deployer_id))
         return ()
 
-    async def resync(self, deployer_id: str | None) -> tuple[str, ...]:
+    async def resync(self, deployer_id: str | None, *, mass_deletion_allowed: bool = False) -> tuple[str, ...]:
         self.told.append(("resync", deployer_id))
         return ()
 

@@ -15,7 +15,7 @@ from deploy.local.parts import PrometheusParts
 from deploy.local.process import free_port
 from deploy.local.prometheus import PrometheusServer
 from rulecast.v1 import common_pb2, delivery_pb2, deployer_pb2, group_pb2, rule_pb2
-from tests.support.system import RPC, Deployer, Replica, System, deployer, replica
+from tests.support.system import RPC, Deployer, System, deployer, replica
 from tests.support.waiting import wait_for
 
 PATIENCE = 60.0

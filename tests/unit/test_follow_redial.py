@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from deployer_service.follow.redial import CAP, REFUSED_CAP, Drained, Lost, Redial
+from deployer_service.follow.redial import CAP, DATABASE_CAP, REFUSED_CAP, Drained, Lost, Redial
 from rulecast.errors import FailedPrecondition, RulecastError, Unavailable
 from rulecast.reasons import Reason
 from tests.support.follow import Latest
@@ -30,6 +30,13 @@ def test_every_other_address_is_tried_at_once_before_anything_is_waited_for() ->
     went = [(redial.after(lost()), redial.address) for _ in range(4)]
 
     assert went == [(0.0, "b"), (0.0, "c"), (0.5, "a"), (1.0, "b")]
+
+
+def test_a_rule_service_without_its_database_is_asked_again_soon() -> None:
+    redial = Redial(["a", "b"], Latest())
+    without = Unavailable.of("", Reason.DATABASE_UNAVAILABLE, "away")
+
+    assert [redial.after(lost(without)) for _ in range(9)] == [0.0, *[DATABASE_CAP] * 8]
 
 
 def test_a_stream_that_lived_long_clears_the_delays() -> None:

@@ -131,6 +131,15 @@ def test_a_rule_that_moves_is_in_its_new_file_before_it_leaves_the_old_one() -> 
     assert names == ["group-b.yml", "group-d.yml", "group-a.yml", "group-c.yml"]
 
 
+def test_a_new_rule_is_there_before_the_old_one_leaves_its_series_out_and_goes_after_it_takes_them_back() -> None:
+    alone = {"global.yml": ids("everywhere")}
+    both = {**alone, "group-prod.yml": ids("prod")}
+    created = [Step("global.yml", b"all but prod"), Step("group-prod.yml", b"prod")]
+    assert [step.file_name for step in in_order(created, alone, both)] == ["group-prod.yml", "global.yml"]
+    deleted = [Step("global.yml", b"all"), Step("group-prod.yml", None)]
+    assert [step.file_name for step in in_order(deleted, both, alone)] == ["global.yml", "group-prod.yml"]
+
+
 @given(
     st.dictionaries(st.sampled_from("abcde"), st.frozensets(st.sampled_from([b"1", b"2", b"3"]), min_size=1)),
     st.dictionaries(st.sampled_from("abcde"), st.frozensets(st.sampled_from([b"1", b"2", b"3"]), min_size=1)),

@@ -89,6 +89,15 @@ async def test_other_replicas_pass_it_on_and_answer() -> None:
 
 
 @virtual_time
+async def test_leave_for_a_mass_deletion_goes_along_to_other_replicas() -> None:
+    net = Net()
+    async with replicas(net, a=["x"], b=["y"]) as streams:
+        await net.replicas["a"].resync(None)
+        await net.replicas["a"].resync(None, mass_deletion_allowed=True)
+        assert [stream.allowed for stream in streams.values()] == [[False, True], [False, True]]
+
+
+@virtual_time
 async def test_who_was_not_told_is_not_named() -> None:
     net = Net(deaf={"b"})
     async with replicas(net, a=["x"], b=["y"]) as streams:

@@ -28,6 +28,7 @@ class FakeStream:
     woken: int = 0
     drained: list[str] = field(default_factory=list)
     commands: list[int] = field(default_factory=list)
+    allowed: list[bool] = field(default_factory=list)
     unacknowledged_for: float = 0.0
 
     def wake(self) -> None:
@@ -36,8 +37,9 @@ class FakeStream:
     def drain(self, message: str) -> None:
         self.drained.append(message)
 
-    def command(self, kind: pb.Command.Kind.ValueType) -> None:
+    def command(self, kind: pb.Command.Kind.ValueType, *, mass_deletion_allowed: bool = False) -> None:
         self.commands.append(kind)
+        self.allowed.append(mass_deletion_allowed)
 
 
 @dataclass

@@ -286,6 +286,16 @@ async def test_a_lease_that_can_not_be_renewed_does_not_end_the_stream() -> None
 
 
 @virtual_time
+async def test_a_lease_that_can_not_be_renewed_for_its_whole_time_sends_the_deployer_elsewhere() -> None:
+    async with confirmed(with_file()) as world:
+        world.leases.refuse = [AWAY] * 20
+        await world.live(60)
+        assert "drain" in world.kinds()
+        assert world.ended == [None]
+        assert world.leases.released == 0
+
+
+@virtual_time
 async def test_contents_that_can_not_be_read_are_sent_later() -> None:
     async with confirmed(with_file()) as world:
         world.edit(a=b"new")

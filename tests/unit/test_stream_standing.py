@@ -187,6 +187,21 @@ def test_a_resync_compares_everything_and_answers_are_always_given() -> None:
     assert confirmed.empty
 
 
+def test_a_mass_deletion_is_allowed_once_when_it_was_asked_for() -> None:
+    standing = idle()
+    standing.refused = {B: NO_FILE}
+    standing.resync()
+    assert standing.refused == {B: NO_FILE}
+    standing.resync(mass_deletion_allowed=True)
+    assert standing.refused == {}
+    for allowed in (True, False):
+        standing.ask(3.0)
+        standing.told_inventory({A: OLD, B: OLD})
+        update = deliver(standing, view(FIRST))
+        assert update is not None
+        assert update.mass_deletion_allowed is allowed
+
+
 def test_a_disk_that_strays_is_noticed_when_nothing_is_on_its_way() -> None:
     standing = begun()
     assert not standing.strayed(OTHER)

@@ -272,6 +272,52 @@ class ReloadPrometheusResponse(_message.Message):
 Global___ReloadPrometheusResponse: _TypeAlias = ReloadPrometheusResponse  # noqa: Y015
 
 @_typing.final
+class ResyncDeployersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYER_ID_FIELD_NUMBER: _builtins.int
+    MASS_DELETION_ALLOWED_FIELD_NUMBER: _builtins.int
+    deployer_id: _builtins.str
+    """Only this deployer. Empty: all that are connected."""
+    mass_deletion_allowed: _builtins.bool
+    """It may delete more than half of its files: the database is right, and they are to go."""
+    def __init__(
+        self,
+        *,
+        deployer_id: _builtins.str = ...,
+        mass_deletion_allowed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployer_id", b"deployer_id", "mass_deletion_allowed", b"mass_deletion_allowed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResyncDeployersRequest: _TypeAlias = ResyncDeployersRequest  # noqa: Y015
+
+@_typing.final
+class ResyncDeployersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The deployers that were told to compare."""
+
+    def __init__(
+        self,
+        *,
+        deployer_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployer_ids", b"deployer_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResyncDeployersResponse: _TypeAlias = ResyncDeployersResponse  # noqa: Y015
+
+@_typing.final
 class ListDeployersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

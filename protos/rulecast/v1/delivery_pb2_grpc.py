@@ -61,6 +61,11 @@ class DeliveryServiceStub:
                 request_serializer=rulecast_dot_v1_dot_delivery__pb2.ReloadPrometheusRequest.SerializeToString,
                 response_deserializer=rulecast_dot_v1_dot_delivery__pb2.ReloadPrometheusResponse.FromString,
                 _registered_method=True)
+        self.ResyncDeployers = channel.unary_unary(
+                '/rulecast.v1.DeliveryService/ResyncDeployers',
+                request_serializer=rulecast_dot_v1_dot_delivery__pb2.ResyncDeployersRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_delivery__pb2.ResyncDeployersResponse.FromString,
+                _registered_method=True)
         self.ListDeployers = channel.unary_unary(
                 '/rulecast.v1.DeliveryService/ListDeployers',
                 request_serializer=rulecast_dot_v1_dot_delivery__pb2.ListDeployersRequest.SerializeToString,
@@ -128,6 +133,14 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResyncDeployers(self, request, context):
+        """Has the connected deployers compare all they have with the database, and offers again what they refused. A deployer
+        refuses to delete more than half of its files at once (reason MASS_DELETION) until `mass_deletion_allowed` says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeployers(self, request, context):
         """Lists the deployers that ever connected, by name, and what each one runs.
         """
@@ -190,6 +203,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.ReloadPrometheus,
                     request_deserializer=rulecast_dot_v1_dot_delivery__pb2.ReloadPrometheusRequest.FromString,
                     response_serializer=rulecast_dot_v1_dot_delivery__pb2.ReloadPrometheusResponse.SerializeToString,
+            ),
+            'ResyncDeployers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResyncDeployers,
+                    request_deserializer=rulecast_dot_v1_dot_delivery__pb2.ResyncDeployersRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_delivery__pb2.ResyncDeployersResponse.SerializeToString,
             ),
             'ListDeployers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeployers,
@@ -353,6 +371,33 @@ class DeliveryService:
             '/rulecast.v1.DeliveryService/ReloadPrometheus',
             rulecast_dot_v1_dot_delivery__pb2.ReloadPrometheusRequest.SerializeToString,
             rulecast_dot_v1_dot_delivery__pb2.ReloadPrometheusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResyncDeployers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.DeliveryService/ResyncDeployers',
+            rulecast_dot_v1_dot_delivery__pb2.ResyncDeployersRequest.SerializeToString,
+            rulecast_dot_v1_dot_delivery__pb2.ResyncDeployersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,10 @@ class DeliveryServiceStub:
     """Reads one rendered file, with its text. NOT_FOUND when its scope has no enabled rule."""
     ReloadPrometheus: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.ReloadPrometheusRequest, _delivery_pb2.ReloadPrometheusResponse]
     """Has the connected deployers reload their Prometheus, whatever changed."""
+    ResyncDeployers: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.ResyncDeployersRequest, _delivery_pb2.ResyncDeployersResponse]
+    """Has the connected deployers compare all they have with the database, and offers again what they refused. A deployer
+    refuses to delete more than half of its files at once (reason MASS_DELETION) until `mass_deletion_allowed` says so.
+    """
     ListDeployers: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.ListDeployersRequest, _delivery_pb2.ListDeployersResponse]
     """Lists the deployers that ever connected, by name, and what each one runs."""
     DeleteDeployer: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.DeleteDeployerRequest, _delivery_pb2.DeleteDeployerResponse]
@@ -74,6 +78,10 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Reads one rendered file, with its text. NOT_FOUND when its scope has no enabled rule."""
     ReloadPrometheus: _aio.UnaryUnaryMultiCallable[_delivery_pb2.ReloadPrometheusRequest, _delivery_pb2.ReloadPrometheusResponse]  # type: ignore[assignment]
     """Has the connected deployers reload their Prometheus, whatever changed."""
+    ResyncDeployers: _aio.UnaryUnaryMultiCallable[_delivery_pb2.ResyncDeployersRequest, _delivery_pb2.ResyncDeployersResponse]  # type: ignore[assignment]
+    """Has the connected deployers compare all they have with the database, and offers again what they refused. A deployer
+    refuses to delete more than half of its files at once (reason MASS_DELETION) until `mass_deletion_allowed` says so.
+    """
     ListDeployers: _aio.UnaryUnaryMultiCallable[_delivery_pb2.ListDeployersRequest, _delivery_pb2.ListDeployersResponse]  # type: ignore[assignment]
     """Lists the deployers that ever connected, by name, and what each one runs."""
     DeleteDeployer: _aio.UnaryUnaryMultiCallable[_delivery_pb2.DeleteDeployerRequest, _delivery_pb2.DeleteDeployerResponse]  # type: ignore[assignment]
@@ -129,6 +137,16 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_pb2.ReloadPrometheusResponse, _abc.Awaitable[_delivery_pb2.ReloadPrometheusResponse]]:
         """Has the connected deployers reload their Prometheus, whatever changed."""
+
+    @_abc_1.abstractmethod
+    def ResyncDeployers(
+        self,
+        request: _delivery_pb2.ResyncDeployersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_pb2.ResyncDeployersResponse, _abc.Awaitable[_delivery_pb2.ResyncDeployersResponse]]:
+        """Has the connected deployers compare all they have with the database, and offers again what they refused. A deployer
+        refuses to delete more than half of its files at once (reason MASS_DELETION) until `mass_deletion_allowed` says so.
+        """
 
     @_abc_1.abstractmethod
     def ListDeployers(

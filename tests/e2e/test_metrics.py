@@ -1,0 +1,114 @@
+"""What operators see after something went wrong: metrics of both services, and log lines with reason and path."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deploy.local.parts import PrometheusParts
+from rulecast.reasons import Reason
+from rulecast.v1 import common_pb2, delivery_pb2
+from tests.support.solo import UNCHECKED, UNKNOWN_FUNCTION, Solo, solo, told
+from tests.support.system import RPC, cpu_rule, global_scope, group_scope
+from tests.support.waiting import wait_for
+
+FILES = "rulecast_deployer_files_total"
+TROUBLES = "rulecast_deployer_files_in_trouble"
+OUTCOMES = "rulecast_stream_outcomes_total"
+
+
+def log_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
+def logged(path: Path, event: str, **facts: Any) -> bool:
+    """Whether a line says this."""
+    return any(line["event"] == event and facts.items() <= line.items() for line in log_of(path))
+
+
+async def test_a_rejected_file(tmp_path: Path, database: str, prometheus_parts: PrometheusParts) -> None:
+    async with solo(tmp_path, database, prometheus_parts, settings=UNCHECKED) as here:
+        await here.make_groups("prod")
+        await here.create(cpu_rule("prod", group_scope("prod"), 90))
+        bad = await here.set_query("prod", UNKNOWN_FUNCTION)
+        assert told(bad) == ("group-prod.yml", "REJECTED", Reason.PROMTOOL_CHECK_FAILED)
+        at, service = await here.deployer_metrics(), await here.service_metrics()
+        labels = '{reason="PROMTOOL_CHECK_FAILED",state="rejected"}'
+        assert (at[FILES + labels], at[TROUBLES + labels]) == (1, 1)
+        assert at[f'{FILES}{{reason="",state="active"}}'] == 1
+        assert service[f'{OUTCOMES}{{state="REJECTED"}}'] == 1
+        assert (at["rulecast_deployer_batches_total"], at["rulecast_deployer_revision"]) == (2, bad.revision)
+        for step in ("validate", "reload", "verify"):
+            assert at[f'rulecast_deployer_step_seconds_count{{step="{step}"}}'] >= 1
+        assert service["rulecast_stream_updates_total"] == at["rulecast_deployer_batches_total"] + 1, "the empty first"
+        assert service["rulecast_stream_unacknowledged_seconds"] == 0
+        assert logged(
+            tmp_path / "deployer.log", "file not active", file="group-prod.yml", reason="PROMTOOL_CHECK_FAILED"
+        )
+
+        # regenerated, it is offered once more
+        await here.first.delivery.RegenerateAll(delivery_pb2.RegenerateAllRequest(), timeout=RPC)
+        await wait_for(lambda: _has(here, FILES + labels, 2), RPC)
+        assert (await here.set_query("prod", "cpu_percent > {{ .threshold }}")).state == common_pb2.Rollout.ACTIVE
+        assert TROUBLES + labels not in await here.deployer_metrics()
+
+
+async def test_a_file_that_was_rolled_back(tmp_path: Path, database: str, prometheus_parts: PrometheusParts) -> None:
+    async with solo(tmp_path, database, prometheus_parts, settings=UNCHECKED, deployer_settings=UNCHECKED) as here:
+        await here.create(cpu_rule("everywhere", global_scope(), 90))
+        bad = await here.set_query("everywhere", UNKNOWN_FUNCTION)
+        assert told(bad) == ("global.yml", "ROLLED_BACK", Reason.RELOAD_FAILED)
+        at, service = await here.deployer_metrics(), await here.service_metrics()
+        labels = '{reason="RELOAD_FAILED",state="rolled_back"}'
+        assert (at[FILES + labels], at[TROUBLES + labels]) == (1, 1)
+        assert at['rulecast_deployer_reload_failures_total{reason="RELOAD_FAILED"}'] >= 1
+        assert service[f'{OUTCOMES}{{state="ROLLED_BACK"}}'] == 1
+        log = tmp_path / "deployer.log"
+        assert logged(log, "reload failed", reason="RELOAD_FAILED", level="warning")
+        assert logged(log, "file not active", file="global.yml", reason="RELOAD_FAILED")
+        assert logged(tmp_path / "replica.log", "update answered", states={"ROLLED_BACK": 1})
+
+
+async def test_drift_and_a_directory_that_is_closed(
+    tmp_path: Path, database: str, prometheus_parts: PrometheusParts
+) -> None:
+    async with solo(
+        tmp_path,
+        database,
+        prometheus_parts,
+        deployer_settings={"DEPLOYER_DRIFT_INTERVAL": "1s"},
+        through=("tests.support.ordinary",),
+    ) as here:
+        await here.create(cpu_rule("everywhere", global_scope(), 90))
+        log = tmp_path / "deployer.log"
+        file = here.rules / "global.yml"
+        assert (await here.deployer_metrics())["rulecast_deployer_drift_total"] == 0
+        file.unlink()
+        await wait_for(lambda: _has(here, "rulecast_deployer_drift_total", 1), RPC)
+        assert file.exists()
+        assert logged(log, "rule file was removed by somebody else", file="global.yml")
+        await wait_for(lambda: _has(here, "rulecast_deployer_drifted_files", 0), RPC)
+
+        folders = [here.rules, *(path for path in here.rules.rglob("*") if path.is_dir())]
+        for folder in folders:
+            folder.chmod(0o555)
+        try:
+            closed = await here.set_threshold("everywhere", 80)
+        finally:
+            for folder in folders:
+                folder.chmod(0o755)
+        assert told(closed) == ("global.yml", "DEFERRED", Reason.PERMISSION_DENIED)
+        at, service = await here.deployer_metrics(), await here.service_metrics()
+        assert at[f'{FILES}{{reason="PERMISSION_DENIED",state="deferred"}}'] == 1
+        assert service[f'{OUTCOMES}{{state="DEFERRED"}}'] >= 1
+        assert any(
+            line["event"] == "batch postponed"
+            and line["reason"] == "PERMISSION_DENIED"
+            and str(here.rules) in line["error"]
+            for line in log_of(log)
+        )
+        await here.becomes_active(closed.revision)
+        assert not any(series.startswith(TROUBLES) for series in await here.deployer_metrics())
+
+
+async def _has(here: Solo, series: str, value: float) -> bool:
+    return (await here.deployer_metrics()).get(series) == value
