@@ -1,9 +1,9 @@
 """When to connect again, and where to. Pure but for the source of randomness.
 
 A deployer that lost its stream goes to another address at once, then waits with full jitter up to 30 s, or up to 5 s
-where the rule service answers but its database is away. A stream that lived for a minute clears what was before. One
-that was refused, by a wrong name, protocol or certificate, is tried at most every few minutes; whoever says when to come
-again is believed.
+where the rule service answers but its database is away. A stream that lived for a minute clears what was before.
+One that was refused, by a wrong name, protocol or certificate, is tried at most every few minutes; whoever says when to
+come again is believed.
 """
 
 import random
