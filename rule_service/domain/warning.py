@@ -9,10 +9,10 @@ from rulecast.errors import Position
 class WarningCode(StrEnum):
     """Stable codes, beside those of `promql.scoping_lint.ScopingRisk`."""
 
-    PARAMETER_IGNORED = "parameter-ignored"
-    PARSER_DISAGREES = "parser-disagrees"
-    SCOPE_LABEL_IN_QUERY = "scope-label-in-query"
-    EVERYWHERE = "everywhere"
+    PARAMETER_IGNORED = "PARAMETER_IGNORED"
+    PARSER_DISAGREES = "PARSER_DISAGREES"
+    SCOPE_LABEL_IN_QUERY = "SCOPE_LABEL_IN_QUERY"
+    EVERYWHERE = "EVERYWHERE"
 
 
 @dataclass(frozen=True, slots=True)

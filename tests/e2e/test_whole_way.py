@@ -160,6 +160,8 @@ async def test_the_same_over_http(system: System) -> None:
         async with http.get("/api/v1/alert-rules/nothing") as answer:
             error = (await answer.json())["error"]
         assert (answer.status, error["code"], error["status"]) == (404, 404, "NOT_FOUND")
+        async with http.put("/api/v1/alert-rules", data="{}") as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (405, 405)
         async with http.get("/metrics") as answer:
             assert "grpc_server_handled_total" in await answer.text()
         async with http.get("/health/ready") as answer:

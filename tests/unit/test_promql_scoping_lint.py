@@ -14,23 +14,23 @@ def lint(query: str, *, mode: ScopeMode = ScopeMode.AUTO, labels: tuple[str, ...
 @pytest.mark.parametrize(
     ("query", "risk", "position"),
     [
-        ("absent(gpu_temp)", "absent", Position(1, 1)),
-        ("up or\n absent_over_time(gpu_temp[5m])", "absent", Position(2, 2)),
-        ("load * on (instance) group_left (team) labels", "join", Position(1, 40)),
-        ("labels * on (instance) group_right (team) load", "join", Position(1, 1)),
-        ("load * on (instance) group_left (team) (1 + labels)", "join", Position(1, 45)),
-        ("load and on (instance) labels", "set-filter", Position(1, 24)),
-        ("load unless on (instance) maintenance", "set-filter", Position(1, 27)),
-        ("clamp(1 + load and on (a) b + c > 1, 0, 1)", "set-filter", Position(1, 27)),
-        ("vector(1)", "no-selector", Position(1, 1)),
-        ("hour() > 22", "no-selector", Position(1, 1)),
-        ("sum(x) or vector(0) == 0", "or-without-selector", Position(1, 8)),
-        ("(vector(0) or a or b) > 1", "or-without-selector", Position(1, 12)),
-        ("x > scalar(cfg)", "scalar", Position(1, 5)),
-        ("topk(1, load)", "top-of-scope", Position(1, 1)),
-        ("BOTTOMK by (a) (1, load)", "top-of-scope", Position(1, 1)),
-        ("job:load:avg5m > 1", "recorded-metric", Position(1, 1)),
-        ('1 < {"job:load:avg5m"}', "recorded-metric", Position(1, 5)),
+        ("absent(gpu_temp)", "ABSENT", Position(1, 1)),
+        ("up or\n absent_over_time(gpu_temp[5m])", "ABSENT", Position(2, 2)),
+        ("load * on (instance) group_left (team) labels", "JOIN", Position(1, 40)),
+        ("labels * on (instance) group_right (team) load", "JOIN", Position(1, 1)),
+        ("load * on (instance) group_left (team) (1 + labels)", "JOIN", Position(1, 45)),
+        ("load and on (instance) labels", "SET_FILTER", Position(1, 24)),
+        ("load unless on (instance) maintenance", "SET_FILTER", Position(1, 27)),
+        ("clamp(1 + load and on (a) b + c > 1, 0, 1)", "SET_FILTER", Position(1, 27)),
+        ("vector(1)", "NO_SELECTOR", Position(1, 1)),
+        ("hour() > 22", "NO_SELECTOR", Position(1, 1)),
+        ("sum(x) or vector(0) == 0", "OR_WITHOUT_SELECTOR", Position(1, 8)),
+        ("(vector(0) or a or b) > 1", "OR_WITHOUT_SELECTOR", Position(1, 12)),
+        ("x > scalar(cfg)", "SCALAR", Position(1, 5)),
+        ("topk(1, load)", "TOP_OF_SCOPE", Position(1, 1)),
+        ("BOTTOMK by (a) (1, load)", "TOP_OF_SCOPE", Position(1, 1)),
+        ("job:load:avg5m > 1", "RECORDED_METRIC", Position(1, 1)),
+        ('1 < {"job:load:avg5m"}', "RECORDED_METRIC", Position(1, 5)),
     ],
 )
 def test_each_risk_is_named_with_its_place(query: str, risk: str, position: Position) -> None:
@@ -63,30 +63,30 @@ def test_what_is_right_is_not_warned_of(query: str) -> None:
 
 def test_ignoring_the_label_of_the_scope_is_matching_without_it() -> None:
     assert [str(warning.risk) for warning in lint("a unless ignoring (group_id) b", labels=("group_id",))] == [
-        "set-filter"
+        "SET_FILTER"
     ]
 
 
 def test_only_scoped_selectors_are_judged() -> None:
     query = 'absent(a) or topk(1, b:c{__scope__="on"})'
-    assert [str(warning.risk) for warning in lint(query, mode=ScopeMode.MANUAL)] == ["top-of-scope", "recorded-metric"]
+    assert [str(warning.risk) for warning in lint(query, mode=ScopeMode.MANUAL)] == ["TOP_OF_SCOPE", "RECORDED_METRIC"]
     assert lint("absent(a) or vector(1)", mode=ScopeMode.NONE) == []
 
 
 def test_warnings_come_in_the_order_of_the_text() -> None:
     warnings = lint("b:c and on (x) absent(a) or vector(0)")
     assert [str(warning.risk) for warning in warnings] == [
-        "recorded-metric",
-        "absent",
-        "set-filter",
-        "or-without-selector",
+        "RECORDED_METRIC",
+        "ABSENT",
+        "SET_FILTER",
+        "OR_WITHOUT_SELECTOR",
     ]
     assert [warning.position.column for warning in warnings] == [1, 16, 23, 26]
 
 
 def test_a_warning_reads_as_a_sentence_with_a_place() -> None:
     (warning,) = lint("topk(1, load)")
-    assert str(warning) == "top-of-scope: topk picks within each scope, not among all series (line 1, column 1)"
+    assert str(warning) == "TOP_OF_SCOPE: topk picks within each scope, not among all series (line 1, column 1)"
 
 
 @pytest.mark.parametrize("operator", ["or", "and on (x)", "unless on (x) ", "+ on (x) group_left", "+ a or"])

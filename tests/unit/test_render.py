@@ -186,7 +186,7 @@ class TestWarnings:
 
     def test_of_the_scoping_lint_with_a_position(self) -> None:
         [warning] = render("group-dev", rule("group:dev", spec=spec("absent(cpu)"))).warnings
-        assert warning.code == "absent"
+        assert warning.code == "ABSENT"
         assert warning.position is not None
 
     def test_none_of_the_scoping_lint_where_the_scope_asks_for_no_label(self) -> None:

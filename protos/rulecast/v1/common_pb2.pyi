@@ -185,7 +185,7 @@ class Warning(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     RULE_ID_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Stable and machine-readable, for example `INHERITED_PARAMETER_IGNORED`."""
+    """Stable and machine-readable, for example `PARAMETER_IGNORED`."""
     message: _builtins.str
     """What it is about and what would be right."""
     rule_id: _builtins.str

@@ -39,7 +39,7 @@ async def json_errors(
             refused.status, code_pb2.INVALID_ARGUMENT
         )
         message = f"{request.method} {request.path}: {refused.reason}"
-        _, body = encode_error(status_pb2.Status(code=code, message=message))
+        _, body = encode_error(status_pb2.Status(code=code, message=message), refused.status)
         allowed = {"Allow": refused.headers["Allow"]} if "Allow" in refused.headers else {}
         return web.Response(status=refused.status, body=body, content_type=_JSON, headers=allowed)
 

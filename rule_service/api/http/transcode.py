@@ -71,9 +71,12 @@ def encode_response(binding: Binding, response: Message) -> bytes:
     return _dumped(shown[binding.response_body] if binding.response_body else shown)
 
 
-def encode_error(status: status_pb2.Status) -> tuple[int, bytes]:
-    """The HTTP status, and the one shape that every error has: `{"error": {code, status, message, details}}`."""
-    http_status = _HTTP_STATUS.get(status.code, 500)
+def encode_error(status: status_pb2.Status, http_status: int | None = None) -> tuple[int, bytes]:
+    """The HTTP status, and the one shape that every error has: `{"error": {code, status, message, details}}`.
+
+    http_status: where the status code alone does not say it.
+    """
+    http_status = http_status or _HTTP_STATUS.get(status.code, 500)
     error = {
         "code": http_status,
         "status": code_pb2.Code.Name(status.code),

@@ -22,14 +22,14 @@ from rulecast.errors import Position
 class ScopingRisk(StrEnum):
     """Stable codes."""
 
-    ABSENT = "absent"
-    JOIN = "join"
-    SET_FILTER = "set-filter"
-    NO_SELECTOR = "no-selector"
-    OR_WITHOUT_SELECTOR = "or-without-selector"
-    SCALAR = "scalar"
-    TOP_OF_SCOPE = "top-of-scope"
-    RECORDED_METRIC = "recorded-metric"
+    ABSENT = "ABSENT"
+    JOIN = "JOIN"
+    SET_FILTER = "SET_FILTER"
+    NO_SELECTOR = "NO_SELECTOR"
+    OR_WITHOUT_SELECTOR = "OR_WITHOUT_SELECTOR"
+    SCALAR = "SCALAR"
+    TOP_OF_SCOPE = "TOP_OF_SCOPE"
+    RECORDED_METRIC = "RECORDED_METRIC"
 
 
 @dataclass(frozen=True, slots=True)
