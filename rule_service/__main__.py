@@ -14,8 +14,7 @@ from rulecast.errors import RulecastError
 from rulecast.process.logs import configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
 from rulecast.process.settings_file import SettingsError
-from rulecast.process.telemetry import HttpListenFailed
-from rulecast.rpc.server import ListenFailed
+from rulecast.process.supervise import CanNotStart
 
 _WRONG_SETTINGS = 2
 
@@ -50,7 +49,7 @@ def _serve(loaded: Loaded[Settings]) -> int:
     configure_logging(settings.logs.level, settings.logs.format)
     try:
         return asyncio.run(serve(settings))
-    except (RulecastError, SchemaMismatch, ListenFailed, HttpListenFailed) as error:
+    except (RulecastError, CanNotStart) as error:
         print(f"rule-service: {error}", file=sys.stderr)
         return 1
 

@@ -22,7 +22,7 @@ from rule_service.usecases.ports import (
 from rule_service.usecases.publish import Edited, Publisher
 from rule_service.usecases.rollout import Rollout, read_rollout
 from rule_service.usecases.waiting import RolloutWaiter
-from rulecast.errors import FailedPrecondition, InvalidInput, NotFound
+from rulecast.errors import FailedPrecondition, InvalidInput, LimitExceeded, NotFound
 from rulecast.reasons import Reason
 
 KEYS_AT_ONCE = 200
@@ -83,7 +83,7 @@ class Delivery:
             batch = pending.pop()
             try:
                 changes.append(await self._render_anew(batch, options))
-            except InvalidInput as refused:
+            except (InvalidInput, LimitExceeded) as refused:
                 # one that no longer renders must not keep the others from it: find it, go on without it
                 if len(batch) == 1:
                     errors.append(f"{batch[0]}: {refused}")
