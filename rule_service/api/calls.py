@@ -44,6 +44,9 @@ def write_options(request: WriteRequest, method: str, context: Context) -> Write
 
 def waiting_options(request: WaitingRequest, method: str, context: Context) -> WriteOptions:
     """The options of a write that can wait for its rollout."""
+    if request.wait_for not in common_pb2.WaitFor.values():
+        message = f"{request.wait_for} is not one of the values there are: use COMMITTED or ACTIVE"
+        raise InvalidInput.of("wait_for", Reason.FIELD_INVALID, message)
     timeout = None
     if request.wait_for == common_pb2.WaitFor.ACTIVE:
         timeout = wait_seconds(request.wait_timeout, "wait_timeout", context)
@@ -85,7 +88,7 @@ def page_after(token: str) -> str:
         return ""
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        if decoded[:1] == b"a":
+        if decoded[:1] == b"a" and b"\0" not in decoded:
             return decoded[1:].decode()
     except (binascii.Error, ValueError):
         pass

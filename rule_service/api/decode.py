@@ -1,7 +1,7 @@
 """Messages to domain values. Raises InvalidInput with the path of the field."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf import struct_pb2
 
@@ -96,7 +96,7 @@ def spec(message: template_pb2.AlertSpec, field: str) -> AlertSpec:
         query=message.query,
         parameters=tuple(_parameter(each, f"{field}.parameters[{at}]") for at, each in enumerate(message.parameters)),
         defaults=config(message.default_config, f"{field}.default_config"),
-        scope_mode=_chosen(_SCOPE_MODES, message.scope_mode, f"{field}.scope_mode"),
+        scope_mode=_chosen(_SCOPE_MODES, template_pb2.ScopeMode, message.scope_mode, f"{field}.scope_mode"),
         scope_exclude_metrics=tuple(message.scope_exclude_metrics),
     )
 
@@ -131,7 +131,7 @@ def scope(message: common_pb2.Scope, field: str) -> Scope:
 
 
 def merge_strategy(value: rule_pb2.MergeStrategy.ValueType, field: str) -> MergeStrategy:
-    return _chosen(_STRATEGIES, value, field)
+    return _chosen(_STRATEGIES, rule_pb2.MergeStrategy, value, field)
 
 
 def _parameter(message: template_pb2.Parameter, field: str) -> Parameter:
@@ -140,7 +140,7 @@ def _parameter(message: template_pb2.Parameter, field: str) -> Parameter:
 
     return Parameter(
         name=message.name,
-        type=_chosen(_TYPES, message.type, f"{field}.type"),
+        type=_chosen(_TYPES, template_pb2.Parameter.Type, message.type, f"{field}.type"),
         default=optional("default"),
         minimum=optional("minimum"),
         maximum=optional("maximum"),
@@ -162,7 +162,9 @@ def _value(message: struct_pb2.Value, field: str) -> ParameterValue:
             )
 
 
-def _chosen(choices: Mapping[Number, Choice], value: Number, field: str) -> Choice:
+def _chosen(choices: Mapping[Number, Choice], names: Any, value: Number, field: str) -> Choice:
     if value not in choices:
-        raise InvalidInput.of(field, Reason.FIELD_INVALID, f"{value} is not one of the values there are")
+        right = ", ".join(names.Name(each) for each in choices if each)
+        what = f"{value} is not one of the values there are" if value else "it is not said"
+        raise InvalidInput.of(field, Reason.FIELD_INVALID, f"{what}: use {right}")
     return choices[value]

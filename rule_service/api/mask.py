@@ -55,7 +55,7 @@ def _take_path(result: Message, patch: Message, path: str) -> None:
             _take_field(*at, field)
             return
         if _is_map(field):
-            _take_entries(*at, field, [rest.removeprefix("`").removesuffix("`")])
+            _take_entries(*at, field, [_key(rest, path)])
             return
         if not _is_nested(field):
             raise _no_path(path, f"{name!r} has no fields", ())
@@ -93,6 +93,15 @@ def _take_entries(result: Message, patch: Message, field: FieldDescriptor, keys:
             into[key].CopyFrom(source[key])
         else:
             into[key] = source[key]
+
+
+def _key(rest: str, path: str) -> str:
+    """The key of a map at the end of a path; one with a dot stands in backticks."""
+    if rest[0] == rest[-1] == "`" and len(rest) > 2:
+        return rest[1:-1]
+    if "." in rest:
+        raise _no_path(path, f"{rest.partition('.')[0]!r} has no fields", ())
+    return rest
 
 
 def _is_map(field: FieldDescriptor) -> bool:

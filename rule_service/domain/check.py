@@ -331,6 +331,10 @@ def _check_exporters(exporters: Collection[Exporter], field: str, found: _Findin
 def _check_memberships(
     target: Target, groups: Mapping[str, Group], namespaces: Mapping[str, Namespace], field: str
 ) -> None:
+    twice = [id for id, count in Counter(target.group_ids).items() if count > 1]
+    if twice:
+        message = f"the group {shown(twice[0])} is named twice: once is enough"
+        raise InvalidInput.of(f"{field}.group_ids", Reason.FIELD_INVALID, message)
     joined: dict[str, Group] = {}
     for group_id in target.group_ids:
         group = groups.get(group_id)

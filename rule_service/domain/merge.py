@@ -94,14 +94,14 @@ def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
     return lineage[overriding[-1] :] if overriding else lineage
 
 
-def _own_defaults(rule: AlertRule) -> tuple[_Layer, _Layer]:
+def _own_defaults(rule: AlertRule) -> tuple[_Layer, ...]:
     spec = rule.spec
     parameters = {each.name: each.default for each in spec.parameters if each.default is not None}
     severity = {"severity": spec.severity} if spec.severity else {}
-    defaults = replace(spec.defaults, labels={**severity, **spec.defaults.labels})
     return (
         _Layer(rule, Origin.PARAMETER_DEFAULT, Config(parameters=parameters)),
-        _Layer(rule, Origin.TEMPLATE_DEFAULTS, defaults),
+        _Layer(rule, Origin.TEMPLATE_DEFAULTS, Config(labels=severity)),
+        _Layer(rule, Origin.TEMPLATE_DEFAULTS, spec.defaults),
     )
 
 

@@ -142,6 +142,8 @@ async def test_other_calls_are_as_strict(service: Replica) -> None:
     value = group_pb2.CreateGroupRequest(group=group_pb2.Group(id="g", parent_id="g"))
     label = namespace_pb2.Namespace(id="n", label="__name__")
     address = target_pb2.Target(id="t", hostname="a b")
+    await service.groups.CreateGroup(group_pb2.CreateGroupRequest(group=group_pb2.Group(id="twice")), timeout=RPC)
+    twice = target_pb2.Target(id="t", hostname="t", group_ids=["twice", "twice"])
     calls: list[tuple[Awaitable[object], StatusCode]] = [
         (service.groups.CreateGroup(value, timeout=RPC), StatusCode.FAILED_PRECONDITION),
         (
@@ -150,7 +152,9 @@ async def test_other_calls_are_as_strict(service: Replica) -> None:
         ),
         (service.targets.CreateTarget(target_pb2.CreateTargetRequest(target=address), timeout=RPC), INVALID),
         (service.rules.ListAlertRules(rule_pb2.ListAlertRulesRequest(page_token="!"), timeout=RPC), INVALID),
+        (service.rules.ListAlertRules(rule_pb2.ListAlertRulesRequest(page_token="YWEA"), timeout=RPC), INVALID),
         (service.rules.ListAlertRules(rule_pb2.ListAlertRulesRequest(page_size=-1), timeout=RPC), INVALID),
+        (service.targets.CreateTarget(target_pb2.CreateTargetRequest(target=twice), timeout=RPC), INVALID),
         (
             service.delivery.GetRuleFile(delivery_pb2.GetRuleFileRequest(file_name="../../x.yml"), timeout=RPC),
             StatusCode.NOT_FOUND,

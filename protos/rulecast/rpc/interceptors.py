@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
 from rulecast.rpc.errors import to_status
 
 REQUEST_ID: Final = "x-request-id"
@@ -80,22 +83,27 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             "stream" if streaming else "unary" for streaming in (handler.request_streaming, handler.response_streaming)
         )
         behavior = getattr(handler, kind)
+        # one request is read in here, since grpc answers UNKNOWN where its own reading fails
+        of_stream, of_one = (
+            (handler.request_deserializer, None) if handler.request_streaming else (None, handler.request_deserializer)
+        )
 
         async def answer_once(request: Any, context: "Context") -> Any:
             async with self._observed(method, request_id, context):
-                return await behavior(request, context)
+                return await behavior(_read(request, of_one), context)
 
         async def answer_many(request: Any, context: "Context") -> None:
             async with self._observed(method, request_id, context):
+                answers = behavior(_read(request, of_one), context)
                 if inspect.isasyncgenfunction(behavior):
-                    async for response in behavior(request, context):
+                    async for response in answers:
                         await context.write(response)
                 else:
-                    await behavior(request, context)
+                    await answers
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapper = answer_many if handler.response_streaming else answer_once
-        wrapped: Handler = make(wrapper, handler.request_deserializer, handler.response_serializer)
+        wrapped: Handler = make(wrapper, of_stream, handler.response_serializer)
         return wrapped
 
     @asynccontextmanager
@@ -118,6 +126,17 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 seconds = time.perf_counter() - start
                 self._metrics.ended(method, code, seconds)
                 _log_access(method, code, seconds, context.peer())
+
+
+def _read(request: Any, deserializer: Callable[[bytes], Any] | None) -> Any:
+    """The message that these bytes are. Without a deserializer it is one already, or a stream of them."""
+    if deserializer is None:
+        return request
+    try:
+        return deserializer(request)
+    except DecodeError as error:
+        message = f"the request can not be read: {error}; send the message of this method, its texts in UTF-8"
+        raise InvalidInput.of("", Reason.FIELD_INVALID, message) from None
 
 
 def _log_access(method: str, code: grpc.StatusCode, seconds: float, peer: str) -> None:
