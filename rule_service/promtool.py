@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.rule_yaml import GroupText, recording_fragment, rule_file
-from rule_service.usecases.ports import CheckFailure
+from rule_service.usecases.ports_check import CheckFailure
 from rulecast.process.promtool import Promtool
 
 

@@ -20,6 +20,7 @@ from rule_service.api.delivery import DeliveryApi
 from rule_service.api.discovery import DiscoveryApi
 from rule_service.api.distribution import DistributionApi
 from rule_service.api.groups import GroupApi
+from rule_service.api.history import HistoryApi
 from rule_service.api.http.bindings import bindings_of
 from rule_service.api.http.gateway import MAX_BODY_BYTES, gateway_routes, json_errors
 from rule_service.api.http.openapi import openapi_routes
@@ -37,6 +38,7 @@ from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.settings import Settings
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.pool import connect
+from rule_service.store.revisions import PostgresHistory
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.stream.commands import COMMANDS, StreamCommands
 from rule_service.stream.hub import Hub
@@ -48,9 +50,12 @@ from rule_service.stream.updates import Updates
 from rule_service.usecases.delivery import Delivery
 from rule_service.usecases.discover import Discovery
 from rule_service.usecases.groups import GroupEdits
+from rule_service.usecases.history import History
 from rule_service.usecases.namespaces import NamespaceEdits
-from rule_service.usecases.ports import RuleChecker
+from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.publish import Publisher
+from rule_service.usecases.rebase import Rebase
+from rule_service.usecases.rollback import Rollback
 from rule_service.usecases.rules import RuleEdits
 from rule_service.usecases.targets import TargetEdits
 from rule_service.usecases.templates import TemplateEdits
@@ -64,10 +69,20 @@ from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_regist
 from rulecast.rpc.channel import open_channel
 from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
 from rulecast.rpc.server import MAX_ANSWER_BYTES, RpcServer, Service
-from rulecast.v1 import delivery_pb2, discovery_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
+from rulecast.v1 import (
+    delivery_pb2,
+    discovery_pb2,
+    group_pb2,
+    history_pb2,
+    namespace_pb2,
+    rule_pb2,
+    target_pb2,
+    template_pb2,
+)
 from rulecast.v1.delivery_pb2_grpc import add_DeliveryServiceServicer_to_server
 from rulecast.v1.discovery_pb2_grpc import add_DiscoveryServiceServicer_to_server
 from rulecast.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
+from rulecast.v1.history_pb2_grpc import add_HistoryServiceServicer_to_server
 from rulecast.v1.namespace_pb2_grpc import add_NamespaceServiceServicer_to_server
 from rulecast.v1.rule_pb2_grpc import add_AlertRuleServiceServicer_to_server
 from rulecast.v1.target_pb2_grpc import add_TargetServiceServicer_to_server
@@ -83,6 +98,7 @@ PUBLIC: Final = tuple(
         (rule_pb2, "AlertRuleService"),
         (delivery_pb2, "DeliveryService"),
         (discovery_pb2, "DiscoveryService"),
+        (history_pb2, "HistoryService"),
     )
 )
 """The services that are answered as JSON over HTTP too."""
@@ -140,10 +156,14 @@ async def serve(settings: Settings) -> int:
             ),
             partial(
                 add_AlertRuleServiceServicer_to_server,
-                AlertRuleApi(RuleEdits(publisher, store), Understanding(store), store),
+                AlertRuleApi(RuleEdits(publisher, store), Rebase(publisher), Understanding(store), store),
             ),
             partial(add_DeliveryServiceServicer_to_server, DeliveryApi(delivery, deployers, store)),
             partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store))),
+            partial(
+                add_HistoryServiceServicer_to_server,
+                HistoryApi(History(PostgresHistory(database), store), Rollback(publisher)),
+            ),
         )
 
         # for our own HTTP alone

@@ -2,14 +2,19 @@
 
 import base64
 import binascii
+import hashlib
 import math
 import secrets
+from dataclasses import replace
 from typing import Any, Protocol
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
+from rule_service.domain.names import check_text
 from rule_service.usecases.change import WriteOptions
+from rule_service.usecases.ports import Request
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 from rulecast.v1 import common_pb2
@@ -21,6 +26,12 @@ DEFAULT_WAIT = 60.0
 MAX_WAIT = 3600.0
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
+MAX_REASON = 1000
+"""Characters."""
+MAX_REQUEST_ID = 100
+"""Characters."""
+_HOW = frozenset({"validate_only", "wait_for", "wait_timeout", "request_id", "reason"})
+"""Fields of a create that say nothing about what is to be created."""
 _SHARE_OF_DEADLINE = 0.9
 """Of the caller's deadline: the answer must still reach it."""
 
@@ -28,6 +39,8 @@ _SHARE_OF_DEADLINE = 0.9
 class WriteRequest(Protocol):
     @property
     def validate_only(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
 
 
 class WaitingRequest(WriteRequest, Protocol):
@@ -39,7 +52,8 @@ class WaitingRequest(WriteRequest, Protocol):
 
 def write_options(request: WriteRequest, method: str, context: Context) -> WriteOptions:
     """The options of a write that can not wait."""
-    return WriteOptions(caller(context), method, request.validate_only)
+    check_text(request.reason, "reason", MAX_REASON)
+    return WriteOptions(caller(context), method, request.validate_only, reason=request.reason)
 
 
 def waiting_options(request: WaitingRequest, method: str, context: Context) -> WriteOptions:
@@ -50,7 +64,24 @@ def waiting_options(request: WaitingRequest, method: str, context: Context) -> W
     timeout = None
     if request.wait_for == common_pb2.WaitFor.ACTIVE:
         timeout = wait_seconds(request.wait_timeout, "wait_timeout", context)
-    return WriteOptions(caller(context), method, request.validate_only, timeout)
+    return replace(write_options(request, method, context), wait_timeout=timeout)
+
+
+def once(options: WriteOptions, request: Message, request_id: str) -> WriteOptions:
+    """The options of a create that changes nothing when it is repeated; without an id as they are."""
+    if not request_id:
+        return options
+    check_text(request_id, "request_id", MAX_REQUEST_ID)
+    return replace(options, request=Request(request_id, _digest(request)))
+
+
+def _digest(request: Message) -> bytes:
+    """Of what is to be created, not of how."""
+    what = type(request)()
+    what.CopyFrom(request)
+    for name in _HOW & set(what.DESCRIPTOR.fields_by_name):
+        what.ClearField(name)
+    return hashlib.sha256(what.SerializeToString(deterministic=True)).digest()
 
 
 def wait_seconds(duration: Duration, field: str, context: Context) -> float:

@@ -10,7 +10,8 @@ from rule_service.api import encode
 from rule_service.api.calls import Context, page_after, page_size, page_token, wait_seconds, write_options
 from rule_service.domain.model import GroupScope
 from rule_service.usecases.delivery import Delivery, Regenerated
-from rule_service.usecases.ports import DeployerFacts, Deployers, FileFacts, Reads
+from rule_service.usecases.ports import DeployerFacts, FileFacts, Reads
+from rule_service.usecases.ports_delivery import Deployers
 from rule_service.usecases.rollout import state_now
 from rulecast.v1 import common_pb2
 from rulecast.v1 import delivery_pb2 as pb

@@ -39,32 +39,46 @@ _STRATEGIES = {each: rule_pb2.MergeStrategy.Value(each.name) for each in MergeSt
 
 
 def namespace(record: Record[Namespace]) -> namespace_pb2.Namespace:
-    value = record.value
+    message = namespace_fields(record.value)
+    message.etag = record.etag
+    message.metadata.CopyFrom(metadata(record))
+    return message
+
+
+def namespace_fields(value: Namespace) -> namespace_pb2.Namespace:
     return namespace_pb2.Namespace(
         id=value.id,
         label=value.label,
         policy_priority=value.policy_priority,
         description=value.description,
-        etag=record.etag,
-        metadata=metadata(record),
     )
 
 
 def group(record: Record[Group]) -> group_pb2.Group:
-    value = record.value
+    message = group_fields(record.value)
+    message.etag = record.etag
+    message.metadata.CopyFrom(metadata(record))
+    return message
+
+
+def group_fields(value: Group) -> group_pb2.Group:
     return group_pb2.Group(
         id=value.id,
         namespace_id=value.namespace_id,
         label_value=value.label_value,
         parent_id=value.parent_id or "",
         description=value.description,
-        etag=record.etag,
-        metadata=metadata(record),
     )
 
 
 def target(record: Record[Target]) -> target_pb2.Target:
-    value = record.value
+    message = target_fields(record.value)
+    message.etag = record.etag
+    message.metadata.CopyFrom(metadata(record))
+    return message
+
+
+def target_fields(value: Target) -> target_pb2.Target:
     return target_pb2.Target(
         id=value.id,
         hostname=value.hostname,
@@ -75,21 +89,23 @@ def target(record: Record[Target]) -> target_pb2.Target:
             for each in value.exporters
         ],
         group_ids=value.group_ids,
-        etag=record.etag,
-        metadata=metadata(record),
     )
 
 
 def template(record: Record[AlertTemplate]) -> template_pb2.AlertTemplate:
-    value = record.value
+    message = template_fields(record.value)
+    message.etag = record.etag
+    message.metadata.CopyFrom(metadata(record))
+    return message
+
+
+def template_fields(value: AlertTemplate) -> template_pb2.AlertTemplate:
     return template_pb2.AlertTemplate(
         id=value.id,
         key=value.key,
         description=value.description,
         spec=spec(value.spec),
         version=value.version,
-        etag=record.etag,
-        metadata=metadata(record),
     )
 
 

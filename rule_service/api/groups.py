@@ -1,7 +1,7 @@
 """GroupService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, page_after, page_size, page_token, waiting_options
+from rule_service.api.calls import Context, once, page_after, page_size, page_token, waiting_options
 from rule_service.api.mask import merged
 from rule_service.domain.model import Group
 from rule_service.usecases.expect import the_group
@@ -18,7 +18,7 @@ class GroupApi(GroupServiceServicer):
         self._reads = reads
 
     async def CreateGroup(self, request: pb.CreateGroupRequest, context: Context) -> pb.CreateGroupResponse:
-        options = waiting_options(request, "CreateGroup", context)
+        options = once(waiting_options(request, "CreateGroup", context), request, request.request_id)
         group = decode.group(request.group, await self._default_namespace(request.group.parent_id))
         written = await self._edits.create(group, options)
         return pb.CreateGroupResponse(group=encode.group(written.value), change=encode.change(written.change))

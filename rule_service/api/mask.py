@@ -8,12 +8,15 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
+from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 
 M = TypeVar("M", bound=Message)
 
 _FIELD = "update_mask"
+_COMPARED = 64
+"""Characters of a wrong name that are compared with the right ones."""
 
 
 def merged(current: M, patch: M, mask: FieldMask) -> M:
@@ -58,7 +61,7 @@ def _take_path(result: Message, patch: Message, path: str) -> None:
             _take_entries(*at, field, [_key(rest, path)])
             return
         if not _is_nested(field):
-            raise _no_path(path, f"{name!r} has no fields", ())
+            raise _no_path(path, f"{shown(name)} has no fields", ())
         at = (getattr(at[0], name), getattr(at[1], name))
         at[0].SetInParent()
 
@@ -100,7 +103,7 @@ def _key(rest: str, path: str) -> str:
     if rest[0] == rest[-1] == "`" and len(rest) > 2:
         return rest[1:-1]
     if "." in rest:
-        raise _no_path(path, f"{rest.partition('.')[0]!r} has no fields", ())
+        raise _no_path(path, f"{shown(rest.partition('.')[0])} has no fields", ())
     return rest
 
 
@@ -121,13 +124,14 @@ def _field(message: Message, name: str, path: str) -> Any:
     fields = message.DESCRIPTOR.fields_by_name
     field = fields.get(name)
     if field is None:
-        raise _no_path(path, f"there is no {name!r}", list(fields))
+        raise _no_path(path, f"there is no {shown(name)}", list(fields))
     return field
 
 
 def _no_path(path: str, why: str, names: Sequence[str]) -> InvalidInput:
-    near = difflib.get_close_matches(path.rpartition(".")[2], names, n=1)
+    near = difflib.get_close_matches(path.rpartition(".")[2][:_COMPARED], names, n=1)
     right = (
         f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}" if names else "name it as a whole"
     )
-    return InvalidInput.of(_FIELD, Reason.FIELD_INVALID, f"{path!r} is not a field that can be changed: {why}; {right}")
+    message = f"{shown(path)} is not a field that can be changed: {why}; {right}"
+    return InvalidInput.of(_FIELD, Reason.FIELD_INVALID, message)

@@ -1,7 +1,7 @@
 """NamespaceService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, page_after, page_size, page_token, waiting_options, write_options
+from rule_service.api.calls import Context, once, page_after, page_size, page_token, waiting_options, write_options
 from rule_service.api.mask import merged
 from rule_service.domain.model import Namespace
 from rule_service.usecases.expect import the_namespace
@@ -17,7 +17,7 @@ class NamespaceApi(NamespaceServiceServicer):
         self._reads = reads
 
     async def CreateNamespace(self, request: pb.CreateNamespaceRequest, context: Context) -> pb.CreateNamespaceResponse:
-        options = write_options(request, "CreateNamespace", context)
+        options = once(write_options(request, "CreateNamespace", context), request, request.request_id)
         written = await self._edits.create(decode.namespace(request.namespace), options)
         return pb.CreateNamespaceResponse(
             namespace=encode.namespace(written.value), change=encode.change(written.change)

@@ -1,11 +1,23 @@
 """AlertRuleService."""
 
 from rule_service.api import decode, encode, explained
-from rule_service.api.calls import Context, new_id, page_after, page_size, page_token, waiting_options
+from rule_service.api.calls import (
+    MAX_PAGE_SIZE,
+    Context,
+    new_id,
+    once,
+    page_after,
+    page_size,
+    page_token,
+    waiting_options,
+    write_options,
+)
 from rule_service.api.mask import merged
+from rule_service.api.resource_text import unified_diff
 from rule_service.domain.model import AlertRule
 from rule_service.usecases.expect import found
 from rule_service.usecases.ports import Reads, RuleFilter
+from rule_service.usecases.rebase import Rebase, Rebased, RulesOfTemplate, TheseRules
 from rule_service.usecases.rules import RuleDraft, RuleEdits
 from rule_service.usecases.show import shown_rules
 from rule_service.usecases.understand import Understanding
@@ -16,13 +28,14 @@ from rulecast.v1.rule_pb2_grpc import AlertRuleServiceServicer
 
 
 class AlertRuleApi(AlertRuleServiceServicer):
-    def __init__(self, edits: RuleEdits, understanding: Understanding, reads: Reads) -> None:
+    def __init__(self, edits: RuleEdits, rebase: Rebase, understanding: Understanding, reads: Reads) -> None:
         self._edits = edits
+        self._rebase = rebase
         self._understanding = understanding
         self._reads = reads
 
     async def CreateAlertRule(self, request: pb.CreateAlertRuleRequest, context: Context) -> pb.CreateAlertRuleResponse:
-        options = waiting_options(request, "CreateAlertRule", context)
+        options = once(waiting_options(request, "CreateAlertRule", context), request, request.request_id)
         written = await self._edits.create(_draft(request.rule), options)
         return pb.CreateAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
 
@@ -37,6 +50,10 @@ class AlertRuleApi(AlertRuleServiceServicer):
             key=request.key or None,
             template_id=request.template_id or None,
             enabled=request.enabled if request.HasField("enabled") else None,
+            severity=request.severity or None,
+            namespace_id=request.namespace_id or None,
+            text=request.text or None,
+            outdated=request.outdated_only,
             show_deleted=request.show_deleted,
         )
         page = await self._reads.rules(page_after(request.page_token), page_size(request.page_size), where)
@@ -57,6 +74,39 @@ class AlertRuleApi(AlertRuleServiceServicer):
         options = waiting_options(request, "DeleteAlertRule", context)
         written = await self._edits.delete(request.id, request.etag, options)
         return pb.DeleteAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
+
+    async def UndeleteAlertRule(
+        self, request: pb.UndeleteAlertRuleRequest, context: Context
+    ) -> pb.UndeleteAlertRuleResponse:
+        options = waiting_options(request, "UndeleteAlertRule", context)
+        written = await self._edits.undelete(request.id, request.etag, options)
+        return pb.UndeleteAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
+
+    async def PurgeAlertRule(self, request: pb.PurgeAlertRuleRequest, context: Context) -> pb.PurgeAlertRuleResponse:
+        options = write_options(request, "PurgeAlertRule", context)
+        return pb.PurgeAlertRuleResponse(
+            change=encode.change(await self._edits.purge(request.id, request.etag, options))
+        )
+
+    async def BatchGetAlertRules(
+        self, request: pb.BatchGetAlertRulesRequest, context: Context
+    ) -> pb.BatchGetAlertRulesResponse:
+        if not 0 < len(request.ids) <= MAX_PAGE_SIZE:
+            message = f"{len(request.ids)} ids: name 1 to {MAX_PAGE_SIZE}"
+            raise InvalidInput.of("ids", Reason.FIELD_INVALID, message)
+        there = await self._reads.rules_by_id(request.ids)
+        records = [found(there.get(id), "rule", id, f"ids[{at}]") for at, id in enumerate(request.ids)]
+        rules = await shown_rules(self._reads, records)
+        return pb.BatchGetAlertRulesResponse(rules=[encode.rule(each) for each in rules])
+
+    async def RebaseAlertRules(
+        self, request: pb.RebaseAlertRulesRequest, context: Context
+    ) -> pb.RebaseAlertRulesResponse:
+        options = waiting_options(request, "RebaseAlertRules", context)
+        written = await self._rebase.rebase(_which(request), options)
+        return pb.RebaseAlertRulesResponse(
+            rules=[_rebased(each) for each in written.value], change=encode.change(written.change)
+        )
 
     async def GetEffectiveRules(
         self, request: pb.GetEffectiveRulesRequest, context: Context
@@ -82,6 +132,31 @@ class AlertRuleApi(AlertRuleServiceServicer):
             case _:
                 raise _no_subject("`target_id`, `series` with `labels`, or `rule_id`")
         return explained.explanation(answer)
+
+
+def _which(request: pb.RebaseAlertRulesRequest) -> RulesOfTemplate | TheseRules:
+    if bool(request.template_id) == bool(request.rule_ids):
+        raise InvalidInput.of(
+            "rule_ids",
+            Reason.FIELD_REQUIRED,
+            "say which rules: all of a template (`template_id`), or some (`rule_ids`): give one of the two",
+        )
+    if len(request.rule_ids) > MAX_PAGE_SIZE:
+        message = f"{len(request.rule_ids)} ids: name at most {MAX_PAGE_SIZE}"
+        raise InvalidInput.of("rule_ids", Reason.FIELD_INVALID, message)
+    return RulesOfTemplate(request.template_id) if request.template_id else TheseRules(tuple(request.rule_ids))
+
+
+def _rebased(value: Rebased) -> pb.RebasedRule:
+    before, after = value.before, value.after
+    old, new = (f"rule/{after.id}@v{each.template_version}" for each in (before, after))
+    return pb.RebasedRule(
+        rule_id=after.id,
+        template_id=after.template_id or "",
+        from_version=before.template_version or 0,
+        to_version=after.template_version or 0,
+        diff=unified_diff(encode.rule_fields(before), encode.rule_fields(after), old, new),
+    )
 
 
 def _no_subject(what: str) -> InvalidInput:

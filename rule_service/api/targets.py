@@ -1,7 +1,7 @@
 """TargetService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, page_after, page_size, page_token, write_options
+from rule_service.api.calls import Context, once, page_after, page_size, page_token, write_options
 from rule_service.api.mask import merged
 from rule_service.domain.model import Target
 from rule_service.usecases.expect import found
@@ -18,7 +18,8 @@ class TargetApi(TargetServiceServicer):
 
     async def CreateTarget(self, request: pb.CreateTargetRequest, context: Context) -> pb.CreateTargetResponse:
         written = await self._edits.create(
-            decode.target(request.target), write_options(request, "CreateTarget", context)
+            decode.target(request.target),
+            once(write_options(request, "CreateTarget", context), request, request.request_id),
         )
         return pb.CreateTargetResponse(target=encode.target(written.value), change=encode.change(written.change))
 

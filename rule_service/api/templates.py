@@ -1,7 +1,7 @@
 """AlertTemplateService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, page_after, page_size, page_token, write_options
+from rule_service.api.calls import Context, once, page_after, page_size, page_token, write_options
 from rule_service.api.mask import merged
 from rule_service.domain.model import AlertTemplate
 from rule_service.usecases.expect import the_template
@@ -19,7 +19,7 @@ class AlertTemplateApi(AlertTemplateServiceServicer):
     async def CreateAlertTemplate(
         self, request: pb.CreateAlertTemplateRequest, context: Context
     ) -> pb.CreateAlertTemplateResponse:
-        options = write_options(request, "CreateAlertTemplate", context)
+        options = once(write_options(request, "CreateAlertTemplate", context), request, request.request_id)
         written = await self._edits.create(decode.template(request.template, version=1), options)
         return pb.CreateAlertTemplateResponse(
             template=encode.template(written.value), change=encode.change(written.change)

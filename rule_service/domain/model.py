@@ -185,6 +185,10 @@ class AlertRule:
     description: str = ""
 
 
+Resource = Namespace | Group | Target | AlertTemplate | AlertRule
+"""Everything that people create, change and delete."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyWorld:
     """All that decides about one key: its live rules, and the namespaces and groups these depend on.

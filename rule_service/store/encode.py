@@ -6,7 +6,7 @@ PostgreSQL would change are written `{"number": "-0.0"}`.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
 from rule_service.domain.model import (
@@ -24,6 +24,7 @@ from rule_service.domain.model import (
     Parameter,
     ParameterType,
     ParameterValue,
+    Resource,
     Scope,
     ScopeMode,
     Target,
@@ -154,8 +155,8 @@ def warnings_of(value: Sequence[Mapping[str, Any]]) -> tuple[RuleWarning, ...]:
     )
 
 
-def resource_json(value: object) -> Json:
-    """A resource for the history: complete, in words of its own. Raises TypeError for what is none."""
+def resource_json(value: Resource) -> Json:
+    """A resource for the history: complete, in words of its own."""
     match value:
         case Namespace():
             return {
@@ -179,7 +180,7 @@ def resource_json(value: object) -> Json:
                 "address": value.address,
                 "labels": dict(value.labels),
                 "exporters": exporters_json(value.exporters),
-                "group_ids": list(value.group_ids),
+                "group_ids": sorted(value.group_ids),
             }
         case AlertTemplate():
             return {
@@ -206,7 +207,12 @@ def resource_json(value: object) -> Json:
                 "description": value.description,
             }
         case _:
-            raise TypeError(f"the history keeps resources, not {type(value).__name__}")
+            assert_never(value)
+
+
+def resource_of(kind: str, value: Columns) -> Resource:
+    """The reverse of `resource_json`. kind: as in `ResourceChange`."""
+    return _RESOURCES[kind](value)
 
 
 def rule_of(row: Columns) -> AlertRule:
@@ -234,6 +240,32 @@ def group_of(row: Columns) -> Group:
 def namespace_of(row: Columns) -> Namespace:
     """A namespace from its row."""
     return Namespace(row["id"], row["label"], row["policy_priority"], row["description"])
+
+
+def target_of(row: Columns) -> Target:
+    """A target from its row."""
+    return Target(
+        id=row["id"],
+        hostname=row["hostname"],
+        address=row["address"],
+        labels=row["labels"],
+        exporters=exporters_of(row["exporters"]),
+        group_ids=tuple(row["group_ids"]),
+    )
+
+
+def template_of(row: Columns) -> AlertTemplate:
+    """A template from its row."""
+    return AlertTemplate(row["id"], row["key"], spec_of(row["spec"]), row["version"], row["description"])
+
+
+_RESOURCES: Mapping[str, Callable[[Columns], Resource]] = {
+    "namespace": namespace_of,
+    "group": group_of,
+    "target": target_of,
+    "template": template_of,
+    "rule": rule_of,
+}
 
 
 def _parameter_json(parameter: Parameter) -> Json:

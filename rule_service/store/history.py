@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from rule_service.domain.model import Resource
 from rule_service.store.encode import dump, resource_json
 from rule_service.store.pool import Session
-from rule_service.usecases.ports import LoggedChange, ResourceChange
+from rule_service.usecases.ports import Answered, LoggedChange, Request, ResourceChange
 
 CHANGES = "rulecast_changes"
 """The channel that is notified of every revision. Its payload is the revision."""
@@ -52,13 +53,21 @@ async def append(
     method: str,
     resources: Sequence[ResourceChange],
     files: Sequence[LoggedChange],
+    reason: str,
+    request: Request | None,
 ) -> None:
     """Writes down who changed what, and which files came of it; wakes the replicas at the commit."""
     await session.run(
-        "INSERT INTO history (revision, commit_id, at, author, method) VALUES ($1, $2, $3, $4, $5)",
+        """
+        INSERT INTO history (revision, commit_id, at, author, method, reason, request_id, request_digest)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        """,
         *counter,
         author,
         method,
+        reason,
+        request.id if request else None,
+        request.digest if request else None,
     )
     await session.run(
         """
@@ -85,6 +94,18 @@ async def append(
     await session.run("SELECT pg_notify($1, $2)", CHANGES, str(counter.revision))
 
 
+async def answered(session: Session, request_id: str) -> Answered | None:
+    """What a request of this id has done already."""
+    row = await session.row(
+        """
+        SELECT revision, method, request_digest, resource_id
+        FROM history JOIN history_resources USING (revision) WHERE request_id = $1 ORDER BY position LIMIT 1
+        """,
+        request_id,
+    )
+    return Answered(row["revision"], row["method"], row["request_digest"], row["resource_id"]) if row else None
+
+
 async def changed_files(session: Session, revision: int) -> tuple[LoggedChange, ...]:
     """The files that this revision changed, by name."""
     rows = await session.rows(
@@ -93,5 +114,5 @@ async def changed_files(session: Session, revision: int) -> tuple[LoggedChange, 
     return tuple(LoggedChange(row["file_name"], row["sha256"]) for row in rows)
 
 
-def _json(value: object | None) -> str | None:
+def _json(value: Resource | None) -> str | None:
     return None if value is None else dump(resource_json(value))

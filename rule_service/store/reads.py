@@ -13,6 +13,7 @@ from rule_service.store import (
     history,
     namespaces,
     rendered,
+    revisions,
     rules,
     targets,
     templates,
@@ -101,6 +102,10 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await rules.get(session, id)
 
+    async def rules_by_id(self, ids: Collection[str]) -> dict[str, Record[AlertRule]]:
+        async with self._session() as session:
+            return await rules.by_id(session, ids)
+
     async def rules(self, after: str, limit: int, where: RuleFilter) -> Page[Record[AlertRule]]:
         async with self._session() as session:
             return await rules.page(session, after, limit, where)
@@ -144,3 +149,7 @@ class PostgresReads(ABC):
     async def changed_files(self, revision: int) -> tuple[LoggedChange, ...]:
         async with self._session() as session:
             return await history.changed_files(session, revision)
+
+    async def has_revision(self, revision: int) -> bool:
+        async with self._session() as session:
+            return await revisions.exists(session, revision)

@@ -28,7 +28,7 @@ def record_of(row: Row, value: T) -> Record[T]:
 def page_of(rows: Sequence[Row], limit: int, item: Callable[[Row], T], id: str = "id") -> Page[T]:
     """A page of `limit` items from one row more, by which it is known that another page follows."""
     shown = rows[:limit]
-    return Page(tuple(item(row) for row in shown), shown[-1][id] if len(rows) > limit else None)
+    return Page(tuple(item(row) for row in shown), str(shown[-1][id]) if len(rows) > limit else None)
 
 
 def missing(kind: str, id: str, reason: Reason) -> NotFound:

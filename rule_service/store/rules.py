@@ -15,6 +15,25 @@ _COLUMNS = """
     id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority, enabled,
     description, revision, created_at, updated_at, deleted_at
 """
+_OF_NAMESPACE = """
+    ((scope_level = 'namespace' AND scope_id = {0})
+    OR (scope_level = 'group' AND scope_id = ANY (ARRAY (SELECT id FROM groups WHERE namespace_id = {0}))))
+"""
+_WITH_TEXT = """
+    strpos(lower(concat_ws(E'\\n', id, key, spec ->> 'alert_name', description, spec ->> 'query')), lower({})) > 0
+"""
+# the version alone does not tell: a template that was deleted and made anew counts from 1 again
+_OUTDATED = """
+    EXISTS (
+        SELECT FROM templates WHERE templates.id = rules.template_id
+        AND (templates.version <> rules.template_version OR templates.spec <> rules.spec)
+    )
+"""
+# of `_values` and the stamp
+_SET = """
+    key = $2, scope_level = $3, scope_id = $4, spec = $5, config = $6, template_id = $7, template_version = $8,
+    merge_strategy = $9, priority = $10, enabled = $11, description = $12, revision = $13, updated_at = $14
+"""
 
 
 async def get(session: Session, id: str) -> Record[AlertRule] | None:
@@ -23,17 +42,32 @@ async def get(session: Session, id: str) -> Record[AlertRule] | None:
     return _record(row) if row else None
 
 
+async def by_id(session: Session, ids: Collection[str]) -> dict[str, Record[AlertRule]]:
+    """Those of these rules that there are, deleted or not."""
+    rows = await session.rows(f"SELECT {_COLUMNS} FROM rules WHERE id = ANY ($1::text[])", list(ids))
+    return {row["id"]: _record(row) for row in rows}
+
+
 async def page(session: Session, after: str, limit: int, where: RuleFilter) -> Page[Record[AlertRule]]:
     # only the conditions that are asked for are written, so that each list has an index
     args: list[object] = [after, limit + 1]
     conditions = ["id > $1"]
-    wanted: dict[str, object] = {"key": where.key, "template_id": where.template_id, "enabled": where.enabled}
+    wanted: dict[str, object] = {
+        "key = {}": where.key,
+        "template_id = {}": where.template_id,
+        "enabled = {}": where.enabled,
+        "spec ->> 'severity' = {}": where.severity,
+        _OF_NAMESPACE: where.namespace_id,
+        _WITH_TEXT: where.text,
+    }
     if where.scope is not None:
-        wanted["scope_level"], wanted["scope_id"] = scope_columns(where.scope)
-    for column, value in wanted.items():
+        wanted["scope_level = {}"], wanted["scope_id = {}"] = scope_columns(where.scope)
+    for condition, value in wanted.items():
         if value is not None:
             args.append(value)
-            conditions.append(f"{column} = ${len(args)}")
+            conditions.append(condition.format(f"${len(args)}"))
+    if where.outdated:
+        conditions.append(_OUTDATED)
     if not where.show_deleted:
         conditions.append("deleted_at IS NULL")
     sql = f"SELECT {_COLUMNS} FROM rules WHERE {' AND '.join(conditions)} ORDER BY id LIMIT $2"
@@ -118,10 +152,21 @@ async def update(session: Session, stamp: Stamp, rule: AlertRule) -> Record[Aler
     """Changes a live rule."""
     row = await session.row(
         f"""
-        UPDATE rules
-        SET key = $2, scope_level = $3, scope_id = $4, spec = $5, config = $6, template_id = $7, template_version = $8,
-            merge_strategy = $9, priority = $10, enabled = $11, description = $12, revision = $13, updated_at = $14
-        WHERE id = $1 AND deleted_at IS NULL
+        UPDATE rules SET {_SET} WHERE id = $1 AND deleted_at IS NULL
+        RETURNING {_COLUMNS}
+        """,
+        *_values(rule),
+        stamp.revision,
+        stamp.at,
+    )
+    return _written(row, rule.id)
+
+
+async def undelete(session: Session, stamp: Stamp, rule: AlertRule) -> Record[AlertRule]:
+    """Brings a deleted rule back, with these values."""
+    row = await session.row(
+        f"""
+        UPDATE rules SET {_SET}, deleted_at = NULL WHERE id = $1 AND deleted_at IS NOT NULL
         RETURNING {_COLUMNS}
         """,
         *_values(rule),
@@ -143,6 +188,12 @@ async def delete(session: Session, stamp: Stamp, id: str) -> Record[AlertRule]:
         stamp.at,
     )
     return _written(row, id)
+
+
+async def purge(session: Session, id: str) -> None:
+    """Removes a deleted rule."""
+    if not await session.delete("DELETE FROM rules WHERE id = $1 AND deleted_at IS NOT NULL", id):
+        raise missing("deleted rule", id, Reason.RULE_NOT_FOUND)
 
 
 def _values(rule: AlertRule) -> tuple[object, ...]:

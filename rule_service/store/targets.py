@@ -1,7 +1,7 @@
 """Targets and which groups they are in. The groups of a target come back in the order of their ids."""
 
 from rule_service.domain.model import Target
-from rule_service.store.encode import exporters_json, exporters_of
+from rule_service.store.encode import exporters_json, target_of
 from rule_service.store.groups import down
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, missing, page_of, record_of
@@ -69,7 +69,7 @@ async def placed(session: Session, where: ScrapeFilter) -> tuple[PlacedTarget, .
         """,
         *args,
     )
-    return tuple(PlacedTarget(_target(row), row["membership"]) for row in rows)
+    return tuple(PlacedTarget(target_of(row), row["membership"]) for row in rows)
 
 
 async def in_group(session: Session, group_id: str, limit: int) -> tuple[Target, ...]:
@@ -81,7 +81,7 @@ async def in_group(session: Session, group_id: str, limit: int) -> tuple[Target,
         group_id,
         limit,
     )
-    return tuple(_target(row) for row in rows)
+    return tuple(target_of(row) for row in rows)
 
 
 async def insert(session: Session, stamp: Stamp, target: Target) -> Record[Target]:
@@ -153,19 +153,8 @@ def _values(target: Target) -> tuple[object, ...]:
     return target.id, target.hostname, target.address, dict(target.labels), exporters_json(target.exporters)
 
 
-def _target(row: Row) -> Target:
-    return Target(
-        id=row["id"],
-        hostname=row["hostname"],
-        address=row["address"],
-        labels=row["labels"],
-        exporters=exporters_of(row["exporters"]),
-        group_ids=tuple(row["group_ids"]),
-    )
-
-
 def _record(row: Row) -> Record[Target]:
-    return record_of(row, _target(row))
+    return record_of(row, target_of(row))
 
 
 async def _written(session: Session, id: str) -> Record[Target]:

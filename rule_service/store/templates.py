@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from rule_service.domain.model import AlertTemplate
-from rule_service.store.encode import spec_json, spec_of
+from rule_service.store.encode import spec_json, template_of
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, missing, page_of, record_of
 from rule_service.usecases.ports import Page, Record
@@ -71,8 +71,7 @@ def _values(template: AlertTemplate) -> tuple[object, ...]:
 
 
 def _record(row: Row) -> Record[AlertTemplate]:
-    value = AlertTemplate(row["id"], row["key"], spec_of(row["spec"]), row["version"], row["description"])
-    return record_of(row, value)
+    return record_of(row, template_of(row))
 
 
 def _written(row: Row | None, id: str) -> Record[AlertTemplate]:

@@ -11,12 +11,21 @@ from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Scope, Target
 from rule_service.domain.render import RenderedRule
 from rule_service.store import files as rendered_files
-from rule_service.store import groups, history, namespaces, rendered, rules, targets, templates
+from rule_service.store import groups, history, namespaces, rendered, revisions, rules, targets, templates
 from rule_service.store.history import Counter
 from rule_service.store.pool import Database, Session
 from rule_service.store.reads import PostgresReads
 from rule_service.store.records import Stamp
-from rule_service.usecases.ports import FileFacts, Fragment, LoggedChange, Record, ResourceChange
+from rule_service.usecases.ports import (
+    Answered,
+    FileFacts,
+    Fragment,
+    LoggedChange,
+    Record,
+    Request,
+    ResourceChange,
+    ResourceFilter,
+)
 
 DRY = 0
 """The revision of a dry run."""
@@ -77,12 +86,22 @@ class PostgresTransaction(PostgresReads):
         return self._stamped.revision
 
     async def log(
-        self, author: str, method: str, resources: Sequence[ResourceChange], files: Sequence[LoggedChange]
+        self,
+        author: str,
+        method: str,
+        resources: Sequence[ResourceChange],
+        files: Sequence[LoggedChange],
+        *,
+        reason: str = "",
+        request: Request | None = None,
     ) -> None:
         session = self._locked()
         # a dry run has none, and so no history
         if self._counter is not None:
-            await history.append(session, self._counter, author, method, resources, files)
+            await history.append(session, self._counter, author, method, resources, files, reason, request)
+
+    async def answered(self, request_id: str) -> Answered | None:
+        return await history.answered(self._open, request_id)
 
     async def insert_namespace(self, namespace: Namespace) -> Record[Namespace]:
         return await namespaces.insert(self._open, self._stamp, namespace)
@@ -129,6 +148,12 @@ class PostgresTransaction(PostgresReads):
     async def delete_rule(self, id: str) -> Record[AlertRule]:
         return await rules.delete(self._open, self._stamp, id)
 
+    async def undelete_rule(self, rule: AlertRule) -> Record[AlertRule]:
+        return await rules.undelete(self._open, self._stamp, rule)
+
+    async def purge_rule(self, id: str) -> None:
+        await rules.purge(self._locked(), id)
+
     async def child_groups(self, id: str) -> tuple[Group, ...]:
         return await groups.children(self._open, id)
 
@@ -155,6 +180,9 @@ class PostgresTransaction(PostgresReads):
 
     async def rendered_of_keys(self, keys: Collection[str]) -> dict[str, RenderedRule]:
         return await rendered.of_keys(self._open, keys)
+
+    async def changes_after(self, revision: int, which: ResourceFilter) -> tuple[ResourceChange, ...]:
+        return await revisions.changes_after(self._open, revision, which)
 
     async def put_rendered(self, rules: Sequence[RenderedRule]) -> None:
         await rendered.put(self._open, self._stamp, rules)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rule_service.domain.wording import shown
-from rule_service.usecases.ports import CheckFailure
+from rule_service.usecases.ports_check import CheckFailure
 from rulecast.errors import RulecastError, Violation
 from rulecast.reasons import Reason
 

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.warning import RuleWarning
+from rule_service.usecases.ports import Request
 from rule_service.usecases.rollout import Rollout
 
 T = TypeVar("T")
@@ -18,12 +19,15 @@ class WriteOptions:
 
     method: the RPC, for the history. validate_only: all but the commit.
     wait_timeout: seconds to wait until no deployer is pending; None: answer as soon as it is committed.
+    reason: why, for the history. request: of a create that may be repeated.
     """
 
     author: str
     method: str
     validate_only: bool = False
     wait_timeout: float | None = None
+    reason: str = ""
+    request: Request | None = None
 
 
 class FileChangeKind(StrEnum):

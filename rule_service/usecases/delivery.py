@@ -9,16 +9,8 @@ from rule_service.domain.model import GroupScope
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions
 from rule_service.usecases.expect import the_group
-from rule_service.usecases.ports import (
-    Commands,
-    DeployerFacts,
-    Deployers,
-    FileFacts,
-    Page,
-    Store,
-    StoredFile,
-    Transaction,
-)
+from rule_service.usecases.ports import DeployerFacts, FileFacts, Page, Store, StoredFile, Transaction
+from rule_service.usecases.ports_delivery import Commands, Deployers
 from rule_service.usecases.publish import Edited, Publisher
 from rule_service.usecases.rollout import Rollout, read_rollout
 from rule_service.usecases.waiting import RolloutWaiter

@@ -2,7 +2,16 @@
 
 from typing import TypeVar
 
-from rule_service.domain.model import AlertRule, AlertTemplate, Group, GroupScope, Namespace, NamespaceScope, Scope
+from rule_service.domain.model import (
+    AlertRule,
+    AlertTemplate,
+    Group,
+    GroupScope,
+    Namespace,
+    NamespaceScope,
+    Scope,
+    Target,
+)
 from rule_service.domain.wording import shown
 from rule_service.usecases.ports import Reads, Record
 from rulecast.errors import Conflict, NotFound
@@ -43,6 +52,10 @@ async def the_namespace(reads: Reads, id: str, field: str) -> Record[Namespace]:
 
 async def the_group(reads: Reads, id: str, field: str) -> Record[Group]:
     return found(await reads.group(id), "group", id, field)
+
+
+async def the_target(reads: Reads, id: str, field: str) -> Record[Target]:
+    return found(await reads.target(id), "target", id, field)
 
 
 async def the_template(reads: Reads, id: str, field: str) -> Record[AlertTemplate]:

@@ -31,7 +31,9 @@ class GroupEdits:
             keys = await transaction.keys_around_groups([group.id])
             return Edited(record, (ResourceChange("group", group.id, None, group),), frozenset(keys))
 
-        return await self._publisher.publish(edit, options)
+        return await self._publisher.publish(
+            edit, options, lambda transaction, id: the_group(transaction, id, "group.id")
+        )
 
     async def update(
         self, id: str, etag: str, change: Callable[[Record[Group]], Group], options: WriteOptions

@@ -29,7 +29,9 @@ class NamespaceEdits:
             record = await transaction.insert_namespace(namespace)
             return Edited(record, (ResourceChange("namespace", namespace.id, None, namespace),))
 
-        return await self._publisher.publish(edit, options)
+        return await self._publisher.publish(
+            edit, options, lambda transaction, id: the_namespace(transaction, id, "namespace.id")
+        )
 
     async def update(
         self, id: str, etag: str, change: Callable[[Record[Namespace]], Namespace], options: WriteOptions

@@ -1,6 +1,6 @@
 """What the use cases need from outside, as Protocols, and the values that cross the border.
 
-Implemented by `rule_service.store` (PostgreSQL), `rule_service.promtool` (the checker) and `rule_service.stream`.
+Implemented by `rule_service.store` (PostgreSQL) and `rule_service.changelog`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,11 +17,11 @@ from rule_service.domain.model import (
     Group,
     KeyWorld,
     Namespace,
+    Resource,
     Scope,
     Target,
 )
 from rule_service.domain.render import RenderedRule
-from rulecast.errors import Position
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -52,12 +52,20 @@ class Page(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class RuleFilter:
-    """Which rules to list; None means any. `scope` is that very scope, not what it covers."""
+    """Which rules to list; None means any. `scope` is that very scope, not what it covers.
+
+    severity: of the spec. namespace_id: at this namespace or a group of it. text: somewhere in it, in any case.
+    outdated: not on the newest version of its template.
+    """
 
     scope: Scope | None = None
     key: str | None = None
     template_id: str | None = None
     enabled: bool | None = None
+    severity: str | None = None
+    namespace_id: str | None = None
+    text: str | None = None
+    outdated: bool = False
     show_deleted: bool = False
 
 
@@ -202,6 +210,10 @@ class Reads(Protocol):
         """A rule, deleted ones too."""
         ...
 
+    async def rules_by_id(self, ids: Collection[str]) -> dict[str, Record[AlertRule]]:
+        """Those of these rules that there are, deleted ones too."""
+        ...
+
     async def rules(self, after: str, limit: int, where: RuleFilter) -> Page[Record[AlertRule]]: ...
 
     async def rendered(self, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
@@ -246,6 +258,10 @@ class Reads(Protocol):
         """The files that this revision changed."""
         ...
 
+    async def has_revision(self, revision: int) -> bool:
+        """Whether the history still has this revision, and so all that came after it."""
+        ...
+
 
 class Transaction(Reads, Protocol):
     """An open transaction. What is written is seen by its own reads; all of it or nothing is committed.
@@ -277,6 +293,14 @@ class Transaction(Reads, Protocol):
         """Softly: the row stays, with its time of deletion."""
         ...
 
+    async def undelete_rule(self, rule: AlertRule) -> Record[AlertRule]:
+        """Brings a deleted rule back, with these values."""
+        ...
+
+    async def purge_rule(self, id: str) -> None:
+        """Removes the row of a deleted rule."""
+        ...
+
     async def child_groups(self, id: str) -> tuple[Group, ...]: ...
     async def groups_of_namespace(self, id: str, limit: int) -> tuple[Group, ...]: ...
     async def live_rules_at(self, scope: Scope, limit: int) -> tuple[AlertRule, ...]: ...
@@ -299,6 +323,10 @@ class Transaction(Reads, Protocol):
         """What is stored as rendered for these keys, by rule id."""
         ...
 
+    async def changes_after(self, revision: int, which: "ResourceFilter") -> tuple["ResourceChange", ...]:
+        """Each resource that is not what it was at this revision: as it was then, and as it is now."""
+        ...
+
     async def put_rendered(self, rules: Sequence[RenderedRule]) -> None: ...
     async def delete_rendered(self, rule_ids: Collection[str]) -> None: ...
 
@@ -316,9 +344,43 @@ class Transaction(Reads, Protocol):
         method: str,
         resources: Sequence["ResourceChange"],
         files: Sequence[LoggedChange],
+        *,
+        reason: str = "",
+        request: "Request | None" = None,
     ) -> None:
         """Appends the revision to the history and its files to the change log; wakes the replicas on commit."""
         ...
+
+    async def answered(self, request_id: str) -> "Answered | None":
+        """What a request of this id has done already."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What tells a repeated call (AIP-155). digest: of all of it, since an id can be used for another by mistake."""
+
+    id: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that was done: the revision it made, and the first resource it changed."""
+
+    revision: int
+    method: str
+    digest: bytes
+    resource_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFilter:
+    """Which resources of the history; None means any. id: with its kind. group_id: the rules at this very group."""
+
+    kind: str | None = None
+    id: str | None = None
+    group_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +392,8 @@ class ResourceChange:
 
     kind: str
     id: str
-    before: object | None
-    after: object | None
+    before: Resource | None
+    after: Resource | None
 
 
 class Store(Reads, Protocol):
@@ -346,23 +408,6 @@ class Store(Reads, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CheckFailure:
-    """promtool's word on one rule: `message` is its own. position: in the rendered expression, where it says."""
-
-    rule_id: str
-    message: str
-    position: Position | None = None
-
-
-class RuleChecker(Protocol):
-    """promtool, or nothing where validation is switched off."""
-
-    async def check(self, rules: Sequence[RenderedRule]) -> tuple[CheckFailure, ...]:
-        """One run over all of them. Raises Unavailable(PROMTOOL_MISSING / PROMTOOL_TIMEOUT)."""
-        ...
-
-
 class Wakeup(Protocol):
     async def wait(self, timeout: float) -> None:
         """Returns at the next change since it was armed (at once if there was one), or after `timeout` seconds."""
@@ -373,30 +418,3 @@ class Wakeups(Protocol):
     """Tells when a revision or an outcome has changed, on whichever replica."""
 
     def armed(self) -> Wakeup: ...
-
-
-class Deployers(Protocol):
-    """The deployers' rows."""
-
-    async def delete_deployer(self, id: str) -> None:
-        """Forgets a deployer. Raises NotFound, and FailedPrecondition while it is connected."""
-        ...
-
-    async def effective_files(self, id: str) -> tuple[FileFacts, ...] | None:
-        """The files on the deployer's disk as it last said, by name. None: it has not said yet. Raises NotFound."""
-        ...
-
-
-class Commands(Protocol):
-    """Commands to the deployers that are connected, to whichever replica."""
-
-    async def reload(self, deployer_id: str | None) -> tuple[str, ...]:
-        """Has one deployer, or every one that is connected, reload its Prometheus; answers who was told."""
-        ...
-
-    async def resync(self, deployer_id: str | None, *, mass_deletion_allowed: bool = False) -> tuple[str, ...]:
-        """Has one deployer, or every one that is connected, compare its disk with the manifest.
-
-        mass_deletion_allowed: it may then delete more than half of its files.
-        """
-        ...

@@ -1,6 +1,6 @@
-"""What delivery needs from outside: the manifest and its changes, and the deployers' leases and reports.
+"""What delivery needs from outside: the manifest and its changes, the deployers' leases and reports, and commands.
 
-Implemented by `rule_service.changelog` and `rule_service.store.deployers`; used by `rule_service.stream`.
+Implemented by `rule_service.changelog`, `rule_service.store.deployers` and `rule_service.stream`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from rule_service.domain.model import Scope
-from rule_service.usecases.ports import FileFate
+from rule_service.usecases.ports import FileFacts, FileFate
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +161,31 @@ class DeployerLeases(Protocol):
 
     async def refused(self, id: str) -> set[tuple[str, bytes]]:
         """The versions (file name, SHA-256) that the deployer has REJECTED or ROLLED_BACK."""
+        ...
+
+
+class Deployers(Protocol):
+    """The deployers' rows."""
+
+    async def delete_deployer(self, id: str) -> None:
+        """Forgets a deployer. Raises NotFound, and FailedPrecondition while it is connected."""
+        ...
+
+    async def effective_files(self, id: str) -> tuple[FileFacts, ...] | None:
+        """The files on the deployer's disk as it last said, by name. None: it has not said yet. Raises NotFound."""
+        ...
+
+
+class Commands(Protocol):
+    """Commands to the deployers that are connected, to whichever replica."""
+
+    async def reload(self, deployer_id: str | None) -> tuple[str, ...]:
+        """Has one deployer, or every one that is connected, reload its Prometheus; answers who was told."""
+        ...
+
+    async def resync(self, deployer_id: str | None, *, mass_deletion_allowed: bool = False) -> tuple[str, ...]:
+        """Has one deployer, or every one that is connected, compare its disk with the manifest.
+
+        mass_deletion_allowed: it may then delete more than half of its files.
+        """
         ...

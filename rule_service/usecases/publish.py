@@ -28,11 +28,12 @@ from rule_service.usecases.change import (
 from rule_service.usecases.ports import (
     Fragment,
     LoggedChange,
+    Request,
     ResourceChange,
-    RuleChecker,
     Store,
     Transaction,
 )
+from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast.digest import file_sha256
 from rulecast.errors import Conflict, InvalidInput, RulecastError
@@ -53,6 +54,7 @@ class Edited(Generic[T]):
 
     keys: the alerts whose rules may render differently now. resources: what changed.
     samples: further rules for promtool to see. fields: where in the request a rule stands, by rule id.
+    answered: the revision in which the same request has done it before.
     """
 
     value: T
@@ -60,12 +62,16 @@ class Edited(Generic[T]):
     keys: frozenset[str] = frozenset()
     samples: tuple[RenderedRule, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
+    answered: int = 0
 
 
 _Checked = tuple[str, str]
 """What promtool sees of a rule: its query before scoping, and its text."""
 
 Edit = Callable[[Transaction], Awaitable[Edited[T]]]
+
+First = Callable[[Transaction, str], Awaitable[T]]
+"""Reads the resource of this id, which the first call of a request has created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +108,25 @@ class Publisher:
         self._waiter = waiter
         self._turn = asyncio.Lock()
 
-    async def publish(self, edit: Edit[T], options: WriteOptions) -> Written[T]:
+    async def publish(self, edit: Edit[T], options: WriteOptions, first: First[T] | None = None) -> Written[T]:
         """Runs an edit, or tries it. Raises what the edit raises, and InvalidInput for what promtool refuses.
 
+        first: for a create that can be repeated, reads what the first call with its request made.
         Nothing is changed when it raises.
         """
+        if first is not None and options.request is not None:
+            edit = _once(edit, options.method, options.request, first)
         accepted: set[_Checked] = set()
         attempt = await self._try(edit)
         await self._check(attempt, accepted)
-        if options.validate_only or attempt.empty:
+        if options.validate_only:
             return attempt.written(Change(0, attempt.files, attempt.warnings))
-        revision, attempt = await self._commit(edit, accepted, options)
+        revision = 0
+        if not attempt.empty:
+            revision, attempt = await self._commit(edit, accepted, options)
         if attempt.unchecked(accepted):
             revision, attempt = await self._commit_in_turn(edit, attempt, accepted, options)
+        revision = revision or attempt.edited.answered
         rollout = await self._waiter.wait(revision, options.wait_timeout) if revision else None
         return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
 
@@ -138,6 +150,8 @@ class Publisher:
                     options.method,
                     attempt.edited.resources,
                     [LoggedChange(each.name, each.sha256) for each in attempt.files],
+                    reason=options.reason,
+                    request=options.request,
                 )
         except _NotCommitted:
             return 0, attempt
@@ -163,6 +177,24 @@ class Publisher:
         if failures:
             raise InvalidInput(tuple(refused_by_promtool(failure, attempt.edited.fields) for failure in failures))
         accepted.update(_checked(rule) for rule in rules)
+
+
+def _once(edit: Edit[T], method: str, request: Request, first: First[T]) -> Edit[T]:
+    """The edit, or what it did when the same request came before. Under the lock: of two at once, one is the first."""
+
+    async def guarded(transaction: Transaction) -> Edited[T]:
+        answered = await transaction.answered(request.id)
+        if answered is None:
+            return await edit(transaction)
+        if (answered.method, answered.digest) != (method, request.digest):
+            raise InvalidInput.of(
+                "request_id",
+                Reason.REQUEST_ID_REUSED,
+                f"revision {answered.revision} was made by another request of this id: take a new id for each request",
+            )
+        return Edited(await first(transaction, answered.resource_id), answered=answered.revision)
+
+    return guarded
 
 
 def _checked(rule: RenderedRule) -> _Checked:

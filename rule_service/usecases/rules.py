@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from rule_service.domain.check import check_rule
 from rule_service.domain.model import AlertRule, AlertSpec, Config, MergeStrategy, Scope
-from rule_service.usecases.change import WriteOptions, Written
-from rule_service.usecases.expect import check_etag, the_live_rule, the_scope, the_template
+from rule_service.domain.wording import shown
+from rule_service.usecases.change import Change, WriteOptions, Written
+from rule_service.usecases.expect import check_etag, found, the_live_rule, the_scope, the_template
 from rule_service.usecases.ports import Reads, Record, ResourceChange, Transaction
-from rule_service.usecases.publish import Edit, Edited, Publisher
+from rule_service.usecases.publish import Edit, Edited, First, Publisher
+from rule_service.usecases.restore import put_rule
 from rule_service.usecases.show import ShownRule, shown_rules
-from rulecast.errors import InvalidInput, Violation
+from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, Violation
 from rulecast.reasons import Reason
 
 
@@ -43,7 +45,10 @@ class RuleEdits:
             rule = await _checked(transaction, await _made(transaction, draft))
             return _edited(await transaction.insert_rule(rule), None, rule)
 
-        return await self._shown(edit, options)
+        async def first(transaction: Transaction, id: str) -> Record[AlertRule]:
+            return found(await transaction.rule(id), "rule", id, "rule.id")
+
+        return await self._shown(edit, options, first)
 
     async def update(
         self, id: str, etag: str, change: Callable[[AlertRule], AlertRule], options: WriteOptions
@@ -72,14 +77,45 @@ class RuleEdits:
 
         return await self._shown(edit, options)
 
-    async def _shown(self, edit: Edit[Record[AlertRule]], options: WriteOptions) -> Written[ShownRule]:
-        written = await self._publisher.publish(edit, options)
+    async def undelete(self, id: str, etag: str, options: WriteOptions) -> Written[ShownRule]:
+        """Raises NotFound for the rule and for its scope, AlreadyExists for a live rule and a key that is taken,
+        Conflict, and InvalidInput for what can not be rendered any more.
+        """
+
+        async def edit(transaction: Transaction) -> Edited[Record[AlertRule]]:
+            current = found(await transaction.rule(id), "rule", id, "id")
+            if current.deleted_at is None:
+                raise AlreadyExists.of("id", Reason.RULE_NOT_DELETED, f"rule {shown(id)} is not deleted: it is there")
+            check_etag(current, etag, "etag")
+            record = await put_rule(transaction, current.value, "rule")
+            return _edited(record, None, record.value)
+
+        return await self._shown(edit, options)
+
+    async def purge(self, id: str, etag: str, options: WriteOptions) -> Change:
+        """Removes a deleted rule for good. Raises NotFound, Conflict, FailedPrecondition for a live one."""
+
+        async def edit(transaction: Transaction) -> Edited[None]:
+            current = found(await transaction.rule(id), "rule", id, "id")
+            if current.deleted_at is None:
+                message = f"rule {shown(id)} is not deleted, and only deleted rules are purged: delete it first"
+                raise FailedPrecondition.of("id", Reason.RULE_NOT_DELETED, message)
+            check_etag(current, etag, "etag")
+            await transaction.purge_rule(id)
+            return Edited(None, (ResourceChange("rule", id, None, None),))
+
+        return (await self._publisher.publish(edit, options)).change
+
+    async def _shown(
+        self, edit: Edit[Record[AlertRule]], options: WriteOptions, first: First[Record[AlertRule]] | None = None
+    ) -> Written[ShownRule]:
+        written = await self._publisher.publish(edit, options, first)
         record = written.value
         placed = written.rendered.get(record.value.id)
         if placed is not None or record.deleted_at is not None or not record.value.enabled:
             return Written(ShownRule(record, placed), written.change, written.rendered)
-        (shown,) = await shown_rules(self._reads, [record])
-        return Written(shown, written.change, written.rendered)
+        (rule,) = await shown_rules(self._reads, [record])
+        return Written(rule, written.change, written.rendered)
 
 
 def _edited(record: Record[AlertRule], before: AlertRule | None, after: AlertRule | None) -> Edited[Record[AlertRule]]:

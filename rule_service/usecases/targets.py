@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rule_service.domain.check import check_target
 from rule_service.domain.model import Target
 from rule_service.usecases.change import Change, WriteOptions, Written
-from rule_service.usecases.expect import check_etag, found
+from rule_service.usecases.expect import check_etag, the_target
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edited, Publisher
 
@@ -22,7 +22,9 @@ class TargetEdits:
             record = await transaction.insert_target(target)
             return Edited(record, (ResourceChange("target", target.id, None, target),))
 
-        return await self._publisher.publish(edit, options)
+        return await self._publisher.publish(
+            edit, options, lambda transaction, id: the_target(transaction, id, "target.id")
+        )
 
     async def update(
         self, id: str, etag: str, change: Callable[[Record[Target]], Target], options: WriteOptions
@@ -30,7 +32,7 @@ class TargetEdits:
         """`change` makes the new value of the current record. Raises NotFound, Conflict, InvalidInput."""
 
         async def edit(transaction: Transaction) -> Edited[Record[Target]]:
-            current = found(await transaction.target(id), "target", id, "target.id")
+            current = await the_target(transaction, id, "target.id")
             check_etag(current, etag, "target.etag")
             target = change(current)
             if target == current.value:
@@ -45,7 +47,7 @@ class TargetEdits:
         """Raises NotFound, Conflict."""
 
         async def edit(transaction: Transaction) -> Edited[None]:
-            current = found(await transaction.target(id), "target", id, "id")
+            current = await the_target(transaction, id, "id")
             check_etag(current, etag, "etag")
             await transaction.delete_target(id)
             return Edited(None, (ResourceChange("target", id, current.value, None),))

@@ -37,7 +37,9 @@ class TemplateEdits:
         async def edit(transaction: Transaction) -> Edited[Record[AlertTemplate]]:
             return _edited(await transaction.insert_template(checked), None, checked)
 
-        return await self._publisher.publish(edit, options)
+        return await self._publisher.publish(
+            edit, options, lambda transaction, id: the_template(transaction, id, "template.id")
+        )
 
     async def update(
         self, id: str, etag: str, change: Callable[[Record[AlertTemplate]], AlertTemplate], options: WriteOptions

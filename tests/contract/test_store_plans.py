@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from rule_service.domain.model import GlobalScope, GroupScope, NamespaceScope
-from rule_service.store import files, groups, history, rendered, rules, targets, templates, worlds
+from rule_service.store import files, groups, history, rendered, revisions, rules, targets, templates, worlds
 from rule_service.store.pool import Database, Row, Session
-from rule_service.usecases.ports import RuleFilter, ScrapeFilter
+from rule_service.usecases.ports import ResourceFilter, RuleFilter, ScrapeFilter
+from rule_service.usecases.ports_history import RevisionFilter
 from tests.support.store import open_database
 
 FILL = (
@@ -31,7 +32,8 @@ FILL = (
     """
     INSERT INTO rules (id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy,
         priority, enabled, description, revision, created_at, updated_at, deleted_at)
-    SELECT 'r' || n, 'k' || n % 2000, 'group', 'g' || n % 1999 + 1, '{}', '{}', 't' || n % 3000, 1, 'merge',
+    SELECT 'r' || n, 'k' || n % 2000, 'group', 'g' || n % 1999 + 1,
+        jsonb_build_object('severity', 's' || n % 500), '{}', 't' || n % 3000, 1, 'merge',
         0, true, '', 1, now(), now(), CASE WHEN n % 10 = 0 THEN now() END
     FROM generate_series(1, 20000) AS n
     """,
@@ -49,6 +51,14 @@ FILL = (
     """
     INSERT INTO change_log (revision, file_name, sha256)
     SELECT n, 'group-g' || n % 2000 || '.yml', NULL FROM generate_series(1, 20000) AS n
+    """,
+    """
+    INSERT INTO history (revision, commit_id, at, author, method)
+    SELECT n, gen_random_uuid(), now(), 'a' || n % 500, 'Test' FROM generate_series(1, 20000) AS n
+    """,
+    """
+    INSERT INTO history_resources (revision, position, kind, resource_id, before, after)
+    SELECT n, 1, 'rule', 'r' || n % 5000, '{}', '{"n": 1}' FROM generate_series(1, 20000) AS n
     """,
 )
 IN_VAIN = 60
@@ -89,6 +99,12 @@ QUERIES: dict[str, tuple[Query, str]] = {
         "rules_scope",
     ),
     "rules of a template": (lambda s: rules.page(s, "", 50, RuleFilter(template_id="t77")), "rules_template"),
+    "rules of a severity": (lambda s: rules.page(s, "", 50, RuleFilter(severity="s77")), "rules_severity"),
+    "rules of a namespace": (
+        lambda s: rules.page(s, "", 50, RuleFilter(namespace_id="team")),
+        "rules_live_scope|rules_scope",
+    ),
+    "rules by their ids": (lambda s: rules.by_id(s, ["r77", "r78"]), "rules_pkey"),
     "a page of all rules": (lambda s: rules.page(s, "r5", 50, RuleFilter()), "rules_pkey"),
     "live rules at a group": (lambda s: rules.live_at(s, GroupScope("g77"), 50), "rules_live_scope|rules_scope"),
     "live rules at a namespace": (
@@ -114,6 +130,19 @@ QUERIES: dict[str, tuple[Query, str]] = {
     "the fragments of a file": (lambda s: rendered.fragments(s, ["group-g77.yml"]), "rendered_rules_file"),
     "how many rules are beside one": (lambda s: rendered.beside(s, ["r77"]), "rendered_rules_file"),
     "a file by name": (lambda s: files.get(s, "group-g77.yml"), "rendered_files_pkey"),
+    "a page of revisions": (lambda s: revisions.page(s, 15_000, 50, RevisionFilter()), "history_pkey"),
+    "revisions of an author": (lambda s: revisions.page(s, 15_000, 50, RevisionFilter(author="a77")), "history_author"),
+    "revisions of a rule": (
+        lambda s: revisions.page(s, 15_000, 50, RevisionFilter(kind="rule", id="r77")),
+        "history_resources_resource",
+    ),
+    "what a revision changed": (lambda s: revisions.changed(s, 777, 0, 50), "history_resources_pkey"),
+    "what revisions changed first": (lambda s: revisions.first_changed(s, [777, 778], 20), "history_resources_pkey"),
+    "what a rule was and is": (
+        lambda s: revisions.changes_after(s, 777, ResourceFilter("rule", "r77")),
+        "history_resources_resource",
+    ),
+    "what changed lately": (lambda s: revisions.changes_after(s, 19_990, ResourceFilter()), "history_resources_pkey"),
     "the files of a revision": (lambda s: history.changed_files(s, 777), "change_log_pkey"),
 }
 

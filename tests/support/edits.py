@@ -13,12 +13,16 @@ from rule_service.library import load_library
 from rule_service.promtool import NoChecker, PromtoolChecker
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.pool import Database
+from rule_service.store.revisions import PostgresHistory
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.delivery import Delivery
 from rule_service.usecases.groups import GroupEdits
+from rule_service.usecases.history import History
 from rule_service.usecases.namespaces import NamespaceEdits
 from rule_service.usecases.publish import Publisher
+from rule_service.usecases.rebase import Rebase
+from rule_service.usecases.rollback import Rollback
 from rule_service.usecases.rules import RuleDraft, RuleEdits
 from rule_service.usecases.show import ShownRule
 from rule_service.usecases.targets import TargetEdits
@@ -73,6 +77,9 @@ class Edits:
         self.templates = TemplateEdits(publisher, load_library())
         self.rules = RuleEdits(publisher, store)
         self.understanding = Understanding(store)
+        self.rebase = Rebase(publisher)
+        self.history = History(PostgresHistory(database), store)
+        self.rollback = Rollback(publisher)
         self.delivery = Delivery(store, PostgresDeployers(database), publisher, waiter, self.commands)
 
     async def rule(self, scope: Scope, id: str, options: WriteOptions = DO, **fields: object) -> Written[ShownRule]:

@@ -18,6 +18,7 @@ from rulecast.v1 import common_pb2, delivery_pb2, deployer_pb2, rule_pb2, templa
 from rulecast.v1.delivery_pb2_grpc import DeliveryServiceStub
 from rulecast.v1.deployer_pb2_grpc import DeployerServiceStub
 from rulecast.v1.group_pb2_grpc import GroupServiceStub
+from rulecast.v1.history_pb2_grpc import HistoryServiceStub
 from rulecast.v1.namespace_pb2_grpc import NamespaceServiceStub
 from rulecast.v1.rule_pb2_grpc import AlertRuleServiceStub
 from rulecast.v1.target_pb2_grpc import TargetServiceStub
@@ -74,6 +75,10 @@ class Replica:
     @property
     def rules(self) -> Any:
         return AlertRuleServiceStub(self.channel)
+
+    @property
+    def history(self) -> Any:
+        return HistoryServiceStub(self.channel)
 
     @property
     def delivery(self) -> Any:

@@ -16,13 +16,23 @@ from rulecast.v1 import (
     delivery_pb2,
     discovery_pb2,
     group_pb2,
+    history_pb2,
     namespace_pb2,
     rule_pb2,
     target_pb2,
     template_pb2,
 )
 
-FILES = (namespace_pb2, group_pb2, target_pb2, template_pb2, rule_pb2, delivery_pb2, discovery_pb2)
+FILES = (
+    namespace_pb2,
+    group_pb2,
+    target_pb2,
+    template_pb2,
+    rule_pb2,
+    delivery_pb2,
+    discovery_pb2,
+    history_pb2,
+)
 BINDINGS = bindings_of(service for file in FILES for service in file.DESCRIPTOR.services_by_name.values())
 
 MUST_EXIST = {

@@ -27,6 +27,7 @@ from rulecast.v1 import (
     discovery_pb2,
     distribution_pb2,
     group_pb2,
+    history_pb2,
     namespace_pb2,
     rule_pb2,
     target_pb2,
@@ -34,7 +35,17 @@ from rulecast.v1 import (
 )
 from tests.support.messages import filled
 
-FILES = (namespace_pb2, group_pb2, target_pb2, template_pb2, rule_pb2, delivery_pb2, discovery_pb2, distribution_pb2)
+FILES = (
+    namespace_pb2,
+    group_pb2,
+    target_pb2,
+    template_pb2,
+    rule_pb2,
+    delivery_pb2,
+    discovery_pb2,
+    history_pb2,
+    distribution_pb2,
+)
 BINDINGS = bindings_of(service for file in FILES for service in file.DESCRIPTOR.services_by_name.values())
 DOCUMENT = openapi_document(BINDINGS, load_comments())
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -165,6 +176,8 @@ def test_every_query_parameter_is_read(binding: Binding) -> None:
 def sample(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         return str(SCHEMAS[schema["$ref"].rpartition("/")[2]]["enum"][-1])
+    if "items" in schema:
+        return sample(schema["items"])
     if "examples" in schema:
         return str(schema["examples"][0])
     return {"boolean": "true", "integer": "7", "string": "text"}[schema["type"]]

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rulecast.v1 import common_pb2 as rulecast_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arulecast/v1/delivery.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rulecast/v1/common.proto\"-\n\x14RegenerateAllRequest\x12\x15\n\rvalidate_only\x18\n \x01(\x08\"G\n\x16RegenerateGroupRequest\x12\x16\n\x08group_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\"\xa8\x01\n\x12RegenerateResponse\x12\x17\n\x0fgroups_affected\x18\x01 \x01(\x05\x12\x17\n\x0f\x66iles_generated\x18\x02 \x01(\x05\x12\x0e\n\x06\x65rrors\x18\x03 \x03(\t\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x06\x63hange\x18\x05 \x01(\x0b\x32\x13.rulecast.v1.Change\"R\n\x14ListRuleFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65ployer_id\x18\x03 \x01(\t\"V\n\x15ListRuleFilesResponse\x12$\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x15.rulecast.v1.RuleFile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x12GetRuleFileRequest\x12\x17\n\tfile_name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xde\x01\n\x08RuleFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12!\n\x05scope\x18\x03 \x01(\x0b\x32\x12.rulecast.v1.Scope\x12\x12\n\nrule_count\x18\x04 \x01(\x05\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12/\n\x0bmodified_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06sha256\x18\x07 \x01(\x0c\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\t \x01(\t\".\n\x17ReloadPrometheusRequest\x12\x13\n\x0b\x64\x65ployer_id\x18\x01 \x01(\t\"0\n\x18ReloadPrometheusResponse\x12\x14\n\x0c\x64\x65ployer_ids\x18\x01 \x03(\t\"L\n\x16ResyncDeployersRequest\x12\x13\n\x0b\x64\x65ployer_id\x18\x01 \x01(\t\x12\x1d\n\x15mass_deletion_allowed\x18\x02 \x01(\x08\"/\n\x17ResyncDeployersResponse\x12\x14\n\x0c\x64\x65ployer_ids\x18\x01 \x03(\t\"\x16\n\x14ListDeployersRequest\"S\n\x15ListDeployersResponse\x12(\n\tdeployers\x18\x01 \x03(\x0b\x32\x15.rulecast.v1.Deployer\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xe3\x03\n\x08\x44\x65ployer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.rulecast.v1.Rollout.State\x12\'\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x18.rulecast.v1.FileOutcome\x12\x18\n\x10software_version\x18\x06 \x01(\t\x12\x1a\n\x12prometheus_version\x18\x07 \x01(\t\x12\x16\n\x0eprometheus_url\x18\x08 \x01(\t\x12\x15\n\rprometheus_up\x18\t \x01(\x08\x12\x15\n\rdrifted_files\x18\n \x03(\t\x12-\n\tseen_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x0c \x01(\x03\x12\"\n\x06serves\x18\r \x03(\x0b\x32\x12.rulecast.v1.Scope\x12&\n\x08warnings\x18\x0e \x03(\x0b\x32\x14.rulecast.v1.Warning\x12\x34\n\x10last_reload_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elast_reload_ok\x18\x10 \x01(\x08\")\n\x15\x44\x65leteDeployerRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x18\n\x16\x44\x65leteDeployerResponse\"+\n\x11GetRolloutRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x02\"[\n\x15WaitForRolloutRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\xd9\n\n\x0f\x44\x65liveryService\x12\x83\x01\n\rRegenerateAll\x12!.rulecast.v1.RegenerateAllRequest\x1a\x1f.rulecast.v1.RegenerateResponse\".\x82\xd3\xe4\x93\x02(\"#/api/v1/prometheus/rules/regenerate:\x01*\x12\x92\x01\n\x0fRegenerateGroup\x12#.rulecast.v1.RegenerateGroupRequest\x1a\x1f.rulecast.v1.RegenerateResponse\"9\x82\xd3\xe4\x93\x02\x33\"./api/v1/prometheus/rules/regenerate/{group_id}:\x01*\x12\x85\x01\n\rListRuleFiles\x12!.rulecast.v1.ListRuleFilesRequest\x1a\".rulecast.v1.ListRuleFilesResponse\"-\x82\xd3\xe4\x93\x02\'\x12\x1e/api/v1/prometheus/rules/filesb\x05\x66iles\x12y\n\x0bGetRuleFile\x12\x1f.rulecast.v1.GetRuleFileRequest\x1a\x15.rulecast.v1.RuleFile\"2\x82\xd3\xe4\x93\x02,\x12*/api/v1/prometheus/rules/files/{file_name}\x12\x85\x01\n\x10ReloadPrometheus\x12$.rulecast.v1.ReloadPrometheusRequest\x1a%.rulecast.v1.ReloadPrometheusResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/prometheus/reload:\x01*\x12\x82\x01\n\x0fResyncDeployers\x12#.rulecast.v1.ResyncDeployersRequest\x1a$.rulecast.v1.ResyncDeployersResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/prometheus/resync:\x01*\x12y\n\rListDeployers\x12!.rulecast.v1.ListDeployersRequest\x1a\".rulecast.v1.ListDeployersResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/prometheus/status\x12y\n\x0e\x44\x65leteDeployer\x12\".rulecast.v1.DeleteDeployerRequest\x1a#.rulecast.v1.DeleteDeployerResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/api/v1/deployers/{id}\x12g\n\nGetRollout\x12\x1e.rulecast.v1.GetRolloutRequest\x1a\x14.rulecast.v1.Rollout\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/rollouts/{revision}\x12\x46\n\x0cWatchRollout\x12\x1e.rulecast.v1.GetRolloutRequest\x1a\x14.rulecast.v1.Rollout0\x01\x12t\n\x0eWaitForRollout\x12\".rulecast.v1.WaitForRolloutRequest\x1a\x14.rulecast.v1.Rollout\"(\x82\xd3\xe4\x93\x02\"\x12 /api/v1/rollouts/{revision}:waitb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arulecast/v1/delivery.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rulecast/v1/common.proto\"=\n\x14RegenerateAllRequest\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"W\n\x16RegenerateGroupRequest\x12\x16\n\x08group_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"\xa8\x01\n\x12RegenerateResponse\x12\x17\n\x0fgroups_affected\x18\x01 \x01(\x05\x12\x17\n\x0f\x66iles_generated\x18\x02 \x01(\x05\x12\x0e\n\x06\x65rrors\x18\x03 \x03(\t\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x06\x63hange\x18\x05 \x01(\x0b\x32\x13.rulecast.v1.Change\"R\n\x14ListRuleFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65ployer_id\x18\x03 \x01(\t\"V\n\x15ListRuleFilesResponse\x12$\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x15.rulecast.v1.RuleFile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x12GetRuleFileRequest\x12\x17\n\tfile_name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xde\x01\n\x08RuleFile\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12!\n\x05scope\x18\x03 \x01(\x0b\x32\x12.rulecast.v1.Scope\x12\x12\n\nrule_count\x18\x04 \x01(\x05\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12/\n\x0bmodified_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06sha256\x18\x07 \x01(\x0c\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\t \x01(\t\".\n\x17ReloadPrometheusRequest\x12\x13\n\x0b\x64\x65ployer_id\x18\x01 \x01(\t\"0\n\x18ReloadPrometheusResponse\x12\x14\n\x0c\x64\x65ployer_ids\x18\x01 \x03(\t\"L\n\x16ResyncDeployersRequest\x12\x13\n\x0b\x64\x65ployer_id\x18\x01 \x01(\t\x12\x1d\n\x15mass_deletion_allowed\x18\x02 \x01(\x08\"/\n\x17ResyncDeployersResponse\x12\x14\n\x0c\x64\x65ployer_ids\x18\x01 \x03(\t\"\x16\n\x14ListDeployersRequest\"S\n\x15ListDeployersResponse\x12(\n\tdeployers\x18\x01 \x03(\x0b\x32\x15.rulecast.v1.Deployer\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xe3\x03\n\x08\x44\x65ployer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.rulecast.v1.Rollout.State\x12\'\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x18.rulecast.v1.FileOutcome\x12\x18\n\x10software_version\x18\x06 \x01(\t\x12\x1a\n\x12prometheus_version\x18\x07 \x01(\t\x12\x16\n\x0eprometheus_url\x18\x08 \x01(\t\x12\x15\n\rprometheus_up\x18\t \x01(\x08\x12\x15\n\rdrifted_files\x18\n \x03(\t\x12-\n\tseen_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x0c \x01(\x03\x12\"\n\x06serves\x18\r \x03(\x0b\x32\x12.rulecast.v1.Scope\x12&\n\x08warnings\x18\x0e \x03(\x0b\x32\x14.rulecast.v1.Warning\x12\x34\n\x10last_reload_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elast_reload_ok\x18\x10 \x01(\x08\")\n\x15\x44\x65leteDeployerRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x18\n\x16\x44\x65leteDeployerResponse\"+\n\x11GetRolloutRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x02\"[\n\x15WaitForRolloutRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\xd9\n\n\x0f\x44\x65liveryService\x12\x83\x01\n\rRegenerateAll\x12!.rulecast.v1.RegenerateAllRequest\x1a\x1f.rulecast.v1.RegenerateResponse\".\x82\xd3\xe4\x93\x02(\"#/api/v1/prometheus/rules/regenerate:\x01*\x12\x92\x01\n\x0fRegenerateGroup\x12#.rulecast.v1.RegenerateGroupRequest\x1a\x1f.rulecast.v1.RegenerateResponse\"9\x82\xd3\xe4\x93\x02\x33\"./api/v1/prometheus/rules/regenerate/{group_id}:\x01*\x12\x85\x01\n\rListRuleFiles\x12!.rulecast.v1.ListRuleFilesRequest\x1a\".rulecast.v1.ListRuleFilesResponse\"-\x82\xd3\xe4\x93\x02\'\x12\x1e/api/v1/prometheus/rules/filesb\x05\x66iles\x12y\n\x0bGetRuleFile\x12\x1f.rulecast.v1.GetRuleFileRequest\x1a\x15.rulecast.v1.RuleFile\"2\x82\xd3\xe4\x93\x02,\x12*/api/v1/prometheus/rules/files/{file_name}\x12\x85\x01\n\x10ReloadPrometheus\x12$.rulecast.v1.ReloadPrometheusRequest\x1a%.rulecast.v1.ReloadPrometheusResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/prometheus/reload:\x01*\x12\x82\x01\n\x0fResyncDeployers\x12#.rulecast.v1.ResyncDeployersRequest\x1a$.rulecast.v1.ResyncDeployersResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/prometheus/resync:\x01*\x12y\n\rListDeployers\x12!.rulecast.v1.ListDeployersRequest\x1a\".rulecast.v1.ListDeployersResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/prometheus/status\x12y\n\x0e\x44\x65leteDeployer\x12\".rulecast.v1.DeleteDeployerRequest\x1a#.rulecast.v1.DeleteDeployerResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/api/v1/deployers/{id}\x12g\n\nGetRollout\x12\x1e.rulecast.v1.GetRolloutRequest\x1a\x14.rulecast.v1.Rollout\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/rollouts/{revision}\x12\x46\n\x0cWatchRollout\x12\x1e.rulecast.v1.GetRolloutRequest\x1a\x14.rulecast.v1.Rollout0\x01\x12t\n\x0eWaitForRollout\x12\".rulecast.v1.WaitForRolloutRequest\x1a\x14.rulecast.v1.Rollout\"(\x82\xd3\xe4\x93\x02\"\x12 /api/v1/rollouts/{revision}:waitb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,41 +67,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELIVERYSERVICE'].methods_by_name['WaitForRollout']._loaded_options = None
   _globals['_DELIVERYSERVICE'].methods_by_name['WaitForRollout']._serialized_options = b'\202\323\344\223\002\"\022 /api/v1/rollouts/{revision}:wait'
   _globals['_REGENERATEALLREQUEST']._serialized_start=197
-  _globals['_REGENERATEALLREQUEST']._serialized_end=242
-  _globals['_REGENERATEGROUPREQUEST']._serialized_start=244
-  _globals['_REGENERATEGROUPREQUEST']._serialized_end=315
-  _globals['_REGENERATERESPONSE']._serialized_start=318
-  _globals['_REGENERATERESPONSE']._serialized_end=486
-  _globals['_LISTRULEFILESREQUEST']._serialized_start=488
-  _globals['_LISTRULEFILESREQUEST']._serialized_end=570
-  _globals['_LISTRULEFILESRESPONSE']._serialized_start=572
-  _globals['_LISTRULEFILESRESPONSE']._serialized_end=658
-  _globals['_GETRULEFILEREQUEST']._serialized_start=660
-  _globals['_GETRULEFILEREQUEST']._serialized_end=705
-  _globals['_RULEFILE']._serialized_start=708
-  _globals['_RULEFILE']._serialized_end=930
-  _globals['_RELOADPROMETHEUSREQUEST']._serialized_start=932
-  _globals['_RELOADPROMETHEUSREQUEST']._serialized_end=978
-  _globals['_RELOADPROMETHEUSRESPONSE']._serialized_start=980
-  _globals['_RELOADPROMETHEUSRESPONSE']._serialized_end=1028
-  _globals['_RESYNCDEPLOYERSREQUEST']._serialized_start=1030
-  _globals['_RESYNCDEPLOYERSREQUEST']._serialized_end=1106
-  _globals['_RESYNCDEPLOYERSRESPONSE']._serialized_start=1108
-  _globals['_RESYNCDEPLOYERSRESPONSE']._serialized_end=1155
-  _globals['_LISTDEPLOYERSREQUEST']._serialized_start=1157
-  _globals['_LISTDEPLOYERSREQUEST']._serialized_end=1179
-  _globals['_LISTDEPLOYERSRESPONSE']._serialized_start=1181
-  _globals['_LISTDEPLOYERSRESPONSE']._serialized_end=1264
-  _globals['_DEPLOYER']._serialized_start=1267
-  _globals['_DEPLOYER']._serialized_end=1750
-  _globals['_DELETEDEPLOYERREQUEST']._serialized_start=1752
-  _globals['_DELETEDEPLOYERREQUEST']._serialized_end=1793
-  _globals['_DELETEDEPLOYERRESPONSE']._serialized_start=1795
-  _globals['_DELETEDEPLOYERRESPONSE']._serialized_end=1819
-  _globals['_GETROLLOUTREQUEST']._serialized_start=1821
-  _globals['_GETROLLOUTREQUEST']._serialized_end=1864
-  _globals['_WAITFORROLLOUTREQUEST']._serialized_start=1866
-  _globals['_WAITFORROLLOUTREQUEST']._serialized_end=1957
-  _globals['_DELIVERYSERVICE']._serialized_start=1960
-  _globals['_DELIVERYSERVICE']._serialized_end=3329
+  _globals['_REGENERATEALLREQUEST']._serialized_end=258
+  _globals['_REGENERATEGROUPREQUEST']._serialized_start=260
+  _globals['_REGENERATEGROUPREQUEST']._serialized_end=347
+  _globals['_REGENERATERESPONSE']._serialized_start=350
+  _globals['_REGENERATERESPONSE']._serialized_end=518
+  _globals['_LISTRULEFILESREQUEST']._serialized_start=520
+  _globals['_LISTRULEFILESREQUEST']._serialized_end=602
+  _globals['_LISTRULEFILESRESPONSE']._serialized_start=604
+  _globals['_LISTRULEFILESRESPONSE']._serialized_end=690
+  _globals['_GETRULEFILEREQUEST']._serialized_start=692
+  _globals['_GETRULEFILEREQUEST']._serialized_end=737
+  _globals['_RULEFILE']._serialized_start=740
+  _globals['_RULEFILE']._serialized_end=962
+  _globals['_RELOADPROMETHEUSREQUEST']._serialized_start=964
+  _globals['_RELOADPROMETHEUSREQUEST']._serialized_end=1010
+  _globals['_RELOADPROMETHEUSRESPONSE']._serialized_start=1012
+  _globals['_RELOADPROMETHEUSRESPONSE']._serialized_end=1060
+  _globals['_RESYNCDEPLOYERSREQUEST']._serialized_start=1062
+  _globals['_RESYNCDEPLOYERSREQUEST']._serialized_end=1138
+  _globals['_RESYNCDEPLOYERSRESPONSE']._serialized_start=1140
+  _globals['_RESYNCDEPLOYERSRESPONSE']._serialized_end=1187
+  _globals['_LISTDEPLOYERSREQUEST']._serialized_start=1189
+  _globals['_LISTDEPLOYERSREQUEST']._serialized_end=1211
+  _globals['_LISTDEPLOYERSRESPONSE']._serialized_start=1213
+  _globals['_LISTDEPLOYERSRESPONSE']._serialized_end=1296
+  _globals['_DEPLOYER']._serialized_start=1299
+  _globals['_DEPLOYER']._serialized_end=1782
+  _globals['_DELETEDEPLOYERREQUEST']._serialized_start=1784
+  _globals['_DELETEDEPLOYERREQUEST']._serialized_end=1825
+  _globals['_DELETEDEPLOYERRESPONSE']._serialized_start=1827
+  _globals['_DELETEDEPLOYERRESPONSE']._serialized_end=1851
+  _globals['_GETROLLOUTREQUEST']._serialized_start=1853
+  _globals['_GETROLLOUTREQUEST']._serialized_end=1896
+  _globals['_WAITFORROLLOUTREQUEST']._serialized_start=1898
+  _globals['_WAITFORROLLOUTREQUEST']._serialized_end=1989
+  _globals['_DELIVERYSERVICE']._serialized_start=1992
+  _globals['_DELIVERYSERVICE']._serialized_end=3361
 # @@protoc_insertion_point(module_scope)

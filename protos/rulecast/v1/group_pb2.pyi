@@ -77,10 +77,18 @@ class CreateGroupRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Check everything and say what would change, but change nothing."""
     wait_for: _common_pb2.WaitFor.ValueType
     """Until when to wait before answering."""
+    request_id: _builtins.str
+    """Makes a repeated call harmless: one with the same id creates nothing and answers what the first one did, as
+    long as the history goes back. Best a UUID; at most 100 characters.
+    """
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     @_builtins.property
     def group(self) -> Global___Group:
         """The group to create."""
@@ -96,10 +104,12 @@ class CreateGroupRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         wait_for: _common_pb2.WaitFor.ValueType = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -211,10 +221,13 @@ class UpdateGroupRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Check everything and say what would change, but change nothing."""
     wait_for: _common_pb2.WaitFor.ValueType
     """Until when to wait before answering."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     @_builtins.property
     def group(self) -> Global___Group:
         """The group's id, and the fields to change. With an etag, ABORTED when it is not the current one."""
@@ -235,10 +248,11 @@ class UpdateGroupRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         wait_for: _common_pb2.WaitFor.ValueType = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "update_mask", b"update_mask", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "update_mask", b"update_mask", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "reason", b"reason", "update_mask", b"update_mask", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -280,6 +294,7 @@ class DeleteGroupRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     etag: _builtins.str
     """If set, ABORTED when it is not the current one."""
@@ -291,6 +306,8 @@ class DeleteGroupRequest(_message.Message):
     """Check everything and say what would change, but change nothing."""
     wait_for: _common_pb2.WaitFor.ValueType
     """Until when to wait before answering."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     @_builtins.property
     def wait_timeout(self) -> _duration_pb2.Duration:
         """How long to wait at most; default 60 s."""
@@ -304,10 +321,11 @@ class DeleteGroupRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         wait_for: _common_pb2.WaitFor.ValueType = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "id", b"id", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "id", b"id", "reason", b"reason", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,8 +71,16 @@ class CreateNamespaceRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Check everything and say what would change, but change nothing."""
+    request_id: _builtins.str
+    """Makes a repeated call harmless: one with the same id creates nothing and answers what the first one did, as
+    long as the history goes back. Best a UUID; at most 100 characters.
+    """
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     @_builtins.property
     def namespace(self) -> Global___Namespace:
         """The namespace to create."""
@@ -82,10 +90,12 @@ class CreateNamespaceRequest(_message.Message):
         *,
         namespace: Global___Namespace | None = ...,
         validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,10 +203,13 @@ class UpdateNamespaceRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Check everything and say what would change, but change nothing."""
     wait_for: _common_pb2.WaitFor.ValueType
     """Until when to wait before answering."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     @_builtins.property
     def namespace(self) -> Global___Namespace:
         """The namespace's id, and the fields to change. With an etag, ABORTED when it is not the current one."""
@@ -217,10 +230,11 @@ class UpdateNamespaceRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         wait_for: _common_pb2.WaitFor.ValueType = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "update_mask", b"update_mask", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "update_mask", b"update_mask", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "reason", b"reason", "update_mask", b"update_mask", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,21 +273,25 @@ class DeleteNamespaceRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     etag: _builtins.str
     """If set, ABORTED when it is not the current one."""
     validate_only: _builtins.bool
     """Check everything and say what would change, but change nothing."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         etag: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "reason", b"reason", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

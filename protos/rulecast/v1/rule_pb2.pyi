@@ -242,10 +242,18 @@ class CreateAlertRuleRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Check everything and say what would change, but change nothing."""
     wait_for: _common_pb2.WaitFor.ValueType
     """Until when to wait before answering."""
+    request_id: _builtins.str
+    """Makes a repeated call harmless: one with the same id creates nothing and answers what the first one did, as
+    long as the history goes back. Best a UUID; at most 100 characters.
+    """
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     @_builtins.property
     def rule(self) -> Global___AlertRule:
         """The rule to create."""
@@ -261,10 +269,12 @@ class CreateAlertRuleRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         wait_for: _common_pb2.WaitFor.ValueType = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id", "rule", b"rule", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,6 +336,10 @@ class ListAlertRulesRequest(_message.Message):
     TEMPLATE_ID_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    NAMESPACE_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    OUTDATED_ONLY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most: 1 to 1000; 0 means 100."""
     page_token: _builtins.str
@@ -338,6 +352,14 @@ class ListAlertRulesRequest(_message.Message):
     """Only rules that are enabled, or only those that are not."""
     show_deleted: _builtins.bool
     """Deleted rules too."""
+    severity: _builtins.str
+    """Only rules whose spec has this severity."""
+    namespace_id: _builtins.str
+    """Only rules at this namespace and at the groups of it."""
+    text: _builtins.str
+    """Only rules with this text in their id, key, alert name, description or query. Capitals do not matter."""
+    outdated_only: _builtins.bool
+    """Only rules that are not on the newest version of their template."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope:
         """Only rules at this very scope."""
@@ -352,10 +374,14 @@ class ListAlertRulesRequest(_message.Message):
         template_id: _builtins.str = ...,
         enabled: _builtins.bool | None = ...,
         show_deleted: _builtins.bool = ...,
+        severity: _builtins.str = ...,
+        namespace_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        outdated_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "key", b"key", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope", "show_deleted", b"show_deleted", "template_id", b"template_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "key", b"key", "namespace_id", b"namespace_id", "outdated_only", b"outdated_only", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope", "severity", b"severity", "show_deleted", b"show_deleted", "template_id", b"template_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
     _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
@@ -396,10 +422,13 @@ class UpdateAlertRuleRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Check everything and say what would change, but change nothing."""
     wait_for: _common_pb2.WaitFor.ValueType
     """Until when to wait before answering."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     @_builtins.property
     def rule(self) -> Global___AlertRule:
         """The rule's id, and the fields to change. With an etag, ABORTED when it is not the current one."""
@@ -422,10 +451,11 @@ class UpdateAlertRuleRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         wait_for: _common_pb2.WaitFor.ValueType = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule", "update_mask", b"update_mask", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule", "update_mask", b"update_mask", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "rule", b"rule", "update_mask", b"update_mask", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -466,6 +496,7 @@ class DeleteAlertRuleRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     etag: _builtins.str
     """If set, ABORTED when it is not the current one."""
@@ -473,6 +504,8 @@ class DeleteAlertRuleRequest(_message.Message):
     """Check everything and say what would change, but change nothing."""
     wait_for: _common_pb2.WaitFor.ValueType
     """Until when to wait before answering."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
     @_builtins.property
     def wait_timeout(self) -> _duration_pb2.Duration:
         """How long to wait at most; default 60 s."""
@@ -485,10 +518,11 @@ class DeleteAlertRuleRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         wait_for: _common_pb2.WaitFor.ValueType = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "reason", b"reason", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -519,6 +553,274 @@ class DeleteAlertRuleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteAlertRuleResponse: _TypeAlias = DeleteAlertRuleResponse  # noqa: Y015
+
+@_typing.final
+class UndeleteAlertRuleRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_FIELD_NUMBER: _builtins.int
+    WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    etag: _builtins.str
+    """If set, ABORTED when it is not the current one."""
+    validate_only: _builtins.bool
+    """Check everything and say what would change, but change nothing."""
+    wait_for: _common_pb2.WaitFor.ValueType
+    """Until when to wait before answering."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
+    @_builtins.property
+    def wait_timeout(self) -> _duration_pb2.Duration:
+        """How long to wait at most; default 60 s."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        wait_for: _common_pb2.WaitFor.ValueType = ...,
+        wait_timeout: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait_timeout", b"wait_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "reason", b"reason", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndeleteAlertRuleRequest: _TypeAlias = UndeleteAlertRuleRequest  # noqa: Y015
+
+@_typing.final
+class UndeleteAlertRuleResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> Global___AlertRule:
+        """The rule as stored."""
+
+    @_builtins.property
+    def change(self) -> _common_pb2.Change: ...
+    def __init__(
+        self,
+        *,
+        rule: Global___AlertRule | None = ...,
+        change: _common_pb2.Change | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndeleteAlertRuleResponse: _TypeAlias = UndeleteAlertRuleResponse  # noqa: Y015
+
+@_typing.final
+class PurgeAlertRuleRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    etag: _builtins.str
+    """If set, ABORTED when it is not the current one."""
+    validate_only: _builtins.bool
+    """Check everything, but change nothing."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "reason", b"reason", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeAlertRuleRequest: _TypeAlias = PurgeAlertRuleRequest  # noqa: Y015
+
+@_typing.final
+class PurgeAlertRuleResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> _common_pb2.Change: ...
+    def __init__(
+        self,
+        *,
+        change: _common_pb2.Change | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeAlertRuleResponse: _TypeAlias = PurgeAlertRuleResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetAlertRulesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1000 ids."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetAlertRulesRequest: _TypeAlias = BatchGetAlertRulesRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetAlertRulesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertRule]: ...
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___AlertRule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetAlertRulesResponse: _TypeAlias = BatchGetAlertRulesResponse  # noqa: Y015
+
+@_typing.final
+class RebaseAlertRulesRequest(_message.Message):
+    """Which rules: one of the two."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    RULE_IDS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_FIELD_NUMBER: _builtins.int
+    WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    template_id: _builtins.str
+    """Every rule of this template that is not on its newest version."""
+    validate_only: _builtins.bool
+    """Check everything and say what would change, but change nothing."""
+    wait_for: _common_pb2.WaitFor.ValueType
+    """Until when to wait before answering."""
+    reason: _builtins.str
+    """Why, for the history. At most 1000 characters."""
+    @_builtins.property
+    def rule_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These rules, at most 1000. Those that are on the newest version stay as they are."""
+
+    @_builtins.property
+    def wait_timeout(self) -> _duration_pb2.Duration:
+        """How long to wait at most; default 60 s."""
+
+    def __init__(
+        self,
+        *,
+        template_id: _builtins.str = ...,
+        rule_ids: _abc.Iterable[_builtins.str] | None = ...,
+        validate_only: _builtins.bool = ...,
+        wait_for: _common_pb2.WaitFor.ValueType = ...,
+        wait_timeout: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait_timeout", b"wait_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "rule_ids", b"rule_ids", "template_id", b"template_id", "validate_only", b"validate_only", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebaseAlertRulesRequest: _TypeAlias = RebaseAlertRulesRequest  # noqa: Y015
+
+@_typing.final
+class RebasedRule(_message.Message):
+    """A rule that is on another version of its template now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    DIFF_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    template_id: _builtins.str
+    from_version: _builtins.int
+    """The version it was on."""
+    to_version: _builtins.int
+    """The newest version."""
+    diff: _builtins.str
+    """A unified diff of the rule as YAML, with the fields' names as in this API."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        template_id: _builtins.str = ...,
+        from_version: _builtins.int = ...,
+        to_version: _builtins.int = ...,
+        diff: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "from_version", b"from_version", "rule_id", b"rule_id", "template_id", b"template_id", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebasedRule: _TypeAlias = RebasedRule  # noqa: Y015
+
+@_typing.final
+class RebaseAlertRulesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RebasedRule]:
+        """The rules that were not on the newest version, by id."""
+
+    @_builtins.property
+    def change(self) -> _common_pb2.Change: ...
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___RebasedRule] | None = ...,
+        change: _common_pb2.Change | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebaseAlertRulesResponse: _TypeAlias = RebaseAlertRulesResponse  # noqa: Y015
 
 @_typing.final
 class LabelSet(_message.Message):

@@ -61,6 +61,26 @@ class AlertRuleServiceStub:
                 request_serializer=rulecast_dot_v1_dot_rule__pb2.DeleteAlertRuleRequest.SerializeToString,
                 response_deserializer=rulecast_dot_v1_dot_rule__pb2.DeleteAlertRuleResponse.FromString,
                 _registered_method=True)
+        self.UndeleteAlertRule = channel.unary_unary(
+                '/rulecast.v1.AlertRuleService/UndeleteAlertRule',
+                request_serializer=rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleResponse.FromString,
+                _registered_method=True)
+        self.PurgeAlertRule = channel.unary_unary(
+                '/rulecast.v1.AlertRuleService/PurgeAlertRule',
+                request_serializer=rulecast_dot_v1_dot_rule__pb2.PurgeAlertRuleRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_rule__pb2.PurgeAlertRuleResponse.FromString,
+                _registered_method=True)
+        self.BatchGetAlertRules = channel.unary_unary(
+                '/rulecast.v1.AlertRuleService/BatchGetAlertRules',
+                request_serializer=rulecast_dot_v1_dot_rule__pb2.BatchGetAlertRulesRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_rule__pb2.BatchGetAlertRulesResponse.FromString,
+                _registered_method=True)
+        self.RebaseAlertRules = channel.unary_unary(
+                '/rulecast.v1.AlertRuleService/RebaseAlertRules',
+                request_serializer=rulecast_dot_v1_dot_rule__pb2.RebaseAlertRulesRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_rule__pb2.RebaseAlertRulesResponse.FromString,
+                _registered_method=True)
         self.GetEffectiveRules = channel.unary_unary(
                 '/rulecast.v1.AlertRuleService/GetEffectiveRules',
                 request_serializer=rulecast_dot_v1_dot_rule__pb2.GetEffectiveRulesRequest.SerializeToString,
@@ -114,6 +134,38 @@ class AlertRuleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UndeleteAlertRule(self, request, context):
+        """Brings a deleted rule back as it was. NOT_FOUND when its namespace or group is gone; ALREADY_EXISTS when it is not
+        deleted, and when another rule has taken its key at its scope.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeAlertRule(self, request, context):
+        """Removes a deleted rule for good; its id is free again. FAILED_PRECONDITION for a rule that is not deleted. The
+        history keeps what it was, as long as it goes back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetAlertRules(self, request, context):
+        """Reads several rules, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RebaseAlertRules(self, request, context):
+        """Brings rules onto the newest version of their template: one, some, or all of a template. All or nothing:
+        INVALID_ARGUMENT names each rule whose config sets a parameter that is gone, or a value that no longer fits.
+        With `validate_only` it is a preview.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEffectiveRules(self, request, context):
         """Which rule of each alert applies to a target, or to a series with the given labels.
         """
@@ -156,6 +208,26 @@ def add_AlertRuleServiceServicer_to_server(servicer, server):
                     servicer.DeleteAlertRule,
                     request_deserializer=rulecast_dot_v1_dot_rule__pb2.DeleteAlertRuleRequest.FromString,
                     response_serializer=rulecast_dot_v1_dot_rule__pb2.DeleteAlertRuleResponse.SerializeToString,
+            ),
+            'UndeleteAlertRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteAlertRule,
+                    request_deserializer=rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleResponse.SerializeToString,
+            ),
+            'PurgeAlertRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeAlertRule,
+                    request_deserializer=rulecast_dot_v1_dot_rule__pb2.PurgeAlertRuleRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_rule__pb2.PurgeAlertRuleResponse.SerializeToString,
+            ),
+            'BatchGetAlertRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetAlertRules,
+                    request_deserializer=rulecast_dot_v1_dot_rule__pb2.BatchGetAlertRulesRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_rule__pb2.BatchGetAlertRulesResponse.SerializeToString,
+            ),
+            'RebaseAlertRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.RebaseAlertRules,
+                    request_deserializer=rulecast_dot_v1_dot_rule__pb2.RebaseAlertRulesRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_rule__pb2.RebaseAlertRulesResponse.SerializeToString,
             ),
             'GetEffectiveRules': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEffectiveRules,
@@ -305,6 +377,114 @@ class AlertRuleService:
             '/rulecast.v1.AlertRuleService/DeleteAlertRule',
             rulecast_dot_v1_dot_rule__pb2.DeleteAlertRuleRequest.SerializeToString,
             rulecast_dot_v1_dot_rule__pb2.DeleteAlertRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteAlertRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertRuleService/UndeleteAlertRule',
+            rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleRequest.SerializeToString,
+            rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeAlertRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertRuleService/PurgeAlertRule',
+            rulecast_dot_v1_dot_rule__pb2.PurgeAlertRuleRequest.SerializeToString,
+            rulecast_dot_v1_dot_rule__pb2.PurgeAlertRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetAlertRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertRuleService/BatchGetAlertRules',
+            rulecast_dot_v1_dot_rule__pb2.BatchGetAlertRulesRequest.SerializeToString,
+            rulecast_dot_v1_dot_rule__pb2.BatchGetAlertRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebaseAlertRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertRuleService/RebaseAlertRules',
+            rulecast_dot_v1_dot_rule__pb2.RebaseAlertRulesRequest.SerializeToString,
+            rulecast_dot_v1_dot_rule__pb2.RebaseAlertRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,21 @@ class AlertRuleServiceStub:
     """Changes a rule. A change of a threshold, `for_duration` or an annotation keeps the state of running alerts."""
     DeleteAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.DeleteAlertRuleRequest, _rule_pb2.DeleteAlertRuleResponse]
     """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read."""
+    UndeleteAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.UndeleteAlertRuleRequest, _rule_pb2.UndeleteAlertRuleResponse]
+    """Brings a deleted rule back as it was. NOT_FOUND when its namespace or group is gone; ALREADY_EXISTS when it is not
+    deleted, and when another rule has taken its key at its scope.
+    """
+    PurgeAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.PurgeAlertRuleRequest, _rule_pb2.PurgeAlertRuleResponse]
+    """Removes a deleted rule for good; its id is free again. FAILED_PRECONDITION for a rule that is not deleted. The
+    history keeps what it was, as long as it goes back.
+    """
+    BatchGetAlertRules: _grpc.UnaryUnaryMultiCallable[_rule_pb2.BatchGetAlertRulesRequest, _rule_pb2.BatchGetAlertRulesResponse]
+    """Reads several rules, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
+    RebaseAlertRules: _grpc.UnaryUnaryMultiCallable[_rule_pb2.RebaseAlertRulesRequest, _rule_pb2.RebaseAlertRulesResponse]
+    """Brings rules onto the newest version of their template: one, some, or all of a template. All or nothing:
+    INVALID_ARGUMENT names each rule whose config sets a parameter that is gone, or a value that no longer fits.
+    With `validate_only` it is a preview.
+    """
     GetEffectiveRules: _grpc.UnaryUnaryMultiCallable[_rule_pb2.GetEffectiveRulesRequest, _rule_pb2.GetEffectiveRulesResponse]
     """Which rule of each alert applies to a target, or to a series with the given labels."""
     ExplainRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.ExplainRuleRequest, _rule_pb2.ExplainRuleResponse]
@@ -73,6 +88,21 @@ class AlertRuleServiceAsyncStub(AlertRuleServiceStub):
     """Changes a rule. A change of a threshold, `for_duration` or an annotation keeps the state of running alerts."""
     DeleteAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.DeleteAlertRuleRequest, _rule_pb2.DeleteAlertRuleResponse]  # type: ignore[assignment]
     """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read."""
+    UndeleteAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.UndeleteAlertRuleRequest, _rule_pb2.UndeleteAlertRuleResponse]  # type: ignore[assignment]
+    """Brings a deleted rule back as it was. NOT_FOUND when its namespace or group is gone; ALREADY_EXISTS when it is not
+    deleted, and when another rule has taken its key at its scope.
+    """
+    PurgeAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.PurgeAlertRuleRequest, _rule_pb2.PurgeAlertRuleResponse]  # type: ignore[assignment]
+    """Removes a deleted rule for good; its id is free again. FAILED_PRECONDITION for a rule that is not deleted. The
+    history keeps what it was, as long as it goes back.
+    """
+    BatchGetAlertRules: _aio.UnaryUnaryMultiCallable[_rule_pb2.BatchGetAlertRulesRequest, _rule_pb2.BatchGetAlertRulesResponse]  # type: ignore[assignment]
+    """Reads several rules, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
+    RebaseAlertRules: _aio.UnaryUnaryMultiCallable[_rule_pb2.RebaseAlertRulesRequest, _rule_pb2.RebaseAlertRulesResponse]  # type: ignore[assignment]
+    """Brings rules onto the newest version of their template: one, some, or all of a template. All or nothing:
+    INVALID_ARGUMENT names each rule whose config sets a parameter that is gone, or a value that no longer fits.
+    With `validate_only` it is a preview.
+    """
     GetEffectiveRules: _aio.UnaryUnaryMultiCallable[_rule_pb2.GetEffectiveRulesRequest, _rule_pb2.GetEffectiveRulesResponse]  # type: ignore[assignment]
     """Which rule of each alert applies to a target, or to a series with the given labels."""
     ExplainRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.ExplainRuleRequest, _rule_pb2.ExplainRuleResponse]  # type: ignore[assignment]
@@ -126,6 +156,45 @@ class AlertRuleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rule_pb2.DeleteAlertRuleResponse, _abc.Awaitable[_rule_pb2.DeleteAlertRuleResponse]]:
         """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read."""
+
+    @_abc_1.abstractmethod
+    def UndeleteAlertRule(
+        self,
+        request: _rule_pb2.UndeleteAlertRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rule_pb2.UndeleteAlertRuleResponse, _abc.Awaitable[_rule_pb2.UndeleteAlertRuleResponse]]:
+        """Brings a deleted rule back as it was. NOT_FOUND when its namespace or group is gone; ALREADY_EXISTS when it is not
+        deleted, and when another rule has taken its key at its scope.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeAlertRule(
+        self,
+        request: _rule_pb2.PurgeAlertRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rule_pb2.PurgeAlertRuleResponse, _abc.Awaitable[_rule_pb2.PurgeAlertRuleResponse]]:
+        """Removes a deleted rule for good; its id is free again. FAILED_PRECONDITION for a rule that is not deleted. The
+        history keeps what it was, as long as it goes back.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGetAlertRules(
+        self,
+        request: _rule_pb2.BatchGetAlertRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rule_pb2.BatchGetAlertRulesResponse, _abc.Awaitable[_rule_pb2.BatchGetAlertRulesResponse]]:
+        """Reads several rules, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
+
+    @_abc_1.abstractmethod
+    def RebaseAlertRules(
+        self,
+        request: _rule_pb2.RebaseAlertRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rule_pb2.RebaseAlertRulesResponse, _abc.Awaitable[_rule_pb2.RebaseAlertRulesResponse]]:
+        """Brings rules onto the newest version of their template: one, some, or all of a template. All or nothing:
+        INVALID_ARGUMENT names each rule whose config sets a parameter that is gone, or a value that no longer fits.
+        With `validate_only` it is a preview.
+        """
 
     @_abc_1.abstractmethod
     def GetEffectiveRules(

@@ -10,7 +10,6 @@ from grpc_status import rpc_status
 
 from rule_service.api.http.bindings import Binding
 from rule_service.api.http.transcode import decode_request, encode_error, encode_response
-from rulecast.errors import RulecastError
 from rulecast.rpc.errors import to_status
 from rulecast.rpc.interceptors import REQUEST_ID
 
@@ -53,13 +52,14 @@ def _handler(binding: Binding, channel: grpc.aio.Channel) -> Callable[[web.Reque
 
     async def handle(request: web.Request) -> web.Response:
         path = {field: request.match_info[f"v{at}"] for at, field in enumerate(binding.variables)}
+        given = await request.read()
         try:
-            message = decode_request(binding, path, request.query.items(), await request.read())
+            message = decode_request(binding, path, request.query.items(), given)
             response = await call(message, timeout=TIMEOUT, metadata=_metadata(request))
-        except RulecastError as error:
-            return _failed(to_status(error))
         except grpc.aio.AioRpcError as error:
             return _failed(_status_of(error))
+        except Exception as error:  # whatever it is, it is told in the one shape of all errors
+            return _failed(to_status(error))
         return web.Response(body=encode_response(binding, response), content_type=_JSON)
 
     return handle

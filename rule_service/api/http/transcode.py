@@ -14,7 +14,7 @@ from google.rpc import code_pb2, status_pb2
 from google.rpc import error_details_pb2 as _error_details  # noqa: F401
 
 from rule_service.api.http.bindings import Binding
-from rulecast.errors import InvalidInput
+from rulecast.errors import InvalidInput, Position
 from rulecast.reasons import Reason
 
 _HTTP_STATUS = {
@@ -35,6 +35,12 @@ _HTTP_STATUS = {
 }
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 _MASK = "google.protobuf.FieldMask"
+_LONGEST_INTEGER = 20
+"""Digits, with the sign, of an int64."""
+_HALF = re.compile("[\ud800-\udfff]")
+# of the messages of json_format.ParseError
+_WAY = re.compile(r"Failed to parse (\w+) field: ")
+_PLACE = re.compile(r" at \"?\w+Request[\w.\[\]]*\"?\.*$")
 
 
 def decode_request(binding: Binding, path: Mapping[str, str], query: Iterable[tuple[str, str]], body: bytes) -> Message:
@@ -55,7 +61,7 @@ def decode_request(binding: Binding, path: Mapping[str, str], query: Iterable[tu
     try:
         json_format.ParseDict(given, request)
     except json_format.ParseError as error:
-        raise InvalidInput.of("", Reason.FIELD_INVALID, f"the JSON does not fit the request: {error}") from None
+        raise _unfitting(str(error)) from None
     for name, paths in masks.items():
         getattr(request, name).paths.extend(paths)
     for field, value in path.items():
@@ -90,13 +96,46 @@ def _dumped(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
+def _unfitting(message: str) -> InvalidInput:
+    """What protobuf's reader says, for the field that it names by the way it went there."""
+    field = ".".join(_WAY.findall(message))
+    problem = _PLACE.sub("", _WAY.sub("", message)).rstrip(". ")
+    return InvalidInput.of(field, Reason.FIELD_INVALID, f"the JSON does not fit the request: {problem}")
+
+
 def _json(body: bytes) -> Any:
     if not body.strip():
         return {}
     try:
-        return json.loads(body)
+        value = json.loads(body, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        where = Position(error.lineno, error.colno)
+        raise InvalidInput.of("", Reason.FIELD_INVALID, f"the body is not JSON: {error.msg}", where) from None
     except (ValueError, RecursionError) as error:
         raise InvalidInput.of("", Reason.FIELD_INVALID, f"the body is not JSON: {error}") from None
+    if b"\\u" in body:
+        _refuse_half_characters(value)
+    return value
+
+
+def _integer(digits: str) -> int | float:
+    """Beyond every field of ours an integer is a number like any other; Python reads none of thousands of digits."""
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
+def _refuse_half_characters(value: Any) -> None:
+    """JSON can escape half of a surrogate pair, which no UTF-8 and so no message can hold."""
+    waiting = [("", value)]
+    while waiting:
+        path, each = waiting.pop()
+        if isinstance(each, dict):
+            waiting += [(path, name) for name in each]
+            waiting += [(f"{path}.{name}" if path else name, inner) for name, inner in each.items()]
+        elif isinstance(each, list):
+            waiting += [(f"{path}[{at}]", inner) for at, inner in enumerate(each)]
+        elif isinstance(each, str) and _HALF.search(each):
+            message = "it holds half of a surrogate pair, which is no character: remove it"
+            raise InvalidInput.of(path, Reason.FIELD_INVALID, message)
 
 
 def _taken_masks(request: type[Message], given: dict[str, Any]) -> dict[str, list[str]]:
@@ -123,16 +162,26 @@ def _put_all(request: type[Message], given: dict[str, Any], query: Iterable[tupl
         descriptor: Any = request.DESCRIPTOR
         for name in parents:
             field = _known(descriptor, name, path)
-            if field.message_type is None:
+            if field.message_type is None or field.is_repeated:
                 raise _unknown(path)
             descriptor = field.message_type
             into = into.setdefault(field.name, {})
         field = _known(descriptor, last, path)
+        if _has_fields(field.message_type):
+            message = f"it is no single value: give one of its fields, e.g. {path}.{field.message_type.fields[-1].name}"
+            raise InvalidInput.of(path, Reason.FIELD_INVALID, message)
         value = _typed(field, text)
         if field.is_repeated:
             into.setdefault(field.name, []).append(value)
+        elif field.name in into:
+            raise InvalidInput.of(path, Reason.FIELD_INVALID, "it is given twice: give it once")
         else:
             into[field.name] = value
+
+
+def _has_fields(message: Any) -> bool:
+    """A message of ours; those of google.protobuf are written as one value, such as `1.5s`."""
+    return message is not None and not message.full_name.startswith("google.protobuf.")
 
 
 def _known(descriptor: Any, name: str, path: str) -> Any:
@@ -163,7 +212,7 @@ def _put_path(request: Message, path: str, value: str) -> None:
     stated = getattr(message, last)
     typed: str | int = value
     if field.cpp_type in (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64):
-        if not value.isascii() or not value.isdigit() or len(value) > 18:
+        if not value.isascii() or not value.isdigit() or len(value) > 19 or int(value) >= 2**63:
             raise InvalidInput.of(path, Reason.FIELD_INVALID, f"{value!r} is not a number")
         typed = int(value)
     if stated and stated != typed:
