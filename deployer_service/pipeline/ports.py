@@ -125,10 +125,12 @@ LoadedRules = Counter[tuple[str, str, str]]
 class Loaded:
     """What Prometheus runs of our files: rules by file name. Files of ours with no group are not in it.
 
+    prints: by file name, a fingerprint of all that it was told of these rules, in its own normal form.
     elsewhere: directories, as Prometheus sees them, that hold files of our names but are not taken for ours.
     """
 
     rules: Mapping[str, LoadedRules]
+    prints: Mapping[str, bytes] = field(default_factory=dict)
     elsewhere: tuple[str, ...] = ()
 
 

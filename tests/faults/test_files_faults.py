@@ -76,6 +76,15 @@ async def test_what_prometheus_loaded_of_an_edit_by_hand_is_undone_there(
         assert await here.thresholds() == {"everywhere": 9}
         await here.deployer.start()
         await settles(here, {"everywhere": 90})
+        # the same, but put back before the deployer looks: only Prometheus tells
+        await here.deployer.child.stop()
+        as_it_was = file.read_bytes()
+        file.write_bytes(as_it_was.replace(b"> 90", b"> 9"))
+        await _reload(here)
+        file.write_bytes(as_it_was)
+        assert await here.thresholds() == {"everywhere": 9}
+        await here.deployer.start()
+        await settles(here, {"everywhere": 90})
         for path in here.rules.glob("*.yml"):
             path.unlink()
         await _reload(here)
