@@ -89,6 +89,7 @@ class Deployment:
         self._prometheus = parts.prometheus
         self._clock = parts.clock
         self._checker = parts.checker if policy.validate else None
+        self._config_checker = parts.config_checker
         self._loader = Loader(parts, policy)
         self._recovered = False
         self._settled = True  # whether the record is known to say what is on disk
@@ -109,6 +110,8 @@ class Deployment:
             plan = make_plan(self.record.files, batch)
             await stage(self._directory, plan.puts)
             checked = await validate(self._directory, self._checker, plan.puts)
+            if self._config_checker is not None and (checked.versions or plan.deletes):
+                await self._config_checker.check()
             await self._commit(checked.versions, plan.deletes)
         except RulecastError as error:
             log.warning("batch postponed", reason=error.reason, error=str(error))

@@ -9,7 +9,7 @@ from deployer_service.pipeline.reload import Reloader
 from deployer_service.pipeline.validate import check_files
 from deployer_service.pipeline.verify import verify
 from deployer_service.state import Record, Why
-from rulecast.errors import RulecastError
+from rulecast.errors import FailedPrecondition, RulecastError
 from rulecast.reasons import Reason
 
 
@@ -98,6 +98,11 @@ class Loader:
                 return _Diagnosis(
                     {name: Why(Reason.RELOAD_FAILED, w.message, w.group, w.rule) for name, w in ours.items()}
                 )
+            if self._parts.config_checker is not None:
+                try:
+                    await self._parts.config_checker.check()
+                except FailedPrecondition as error:
+                    return _Diagnosis({}, str(error))
             configuration = await self._parts.prometheus.configuration()
             others = await directory.foreign_files(configuration.rule_globs)
             refused = await checker.check(others)

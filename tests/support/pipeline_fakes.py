@@ -206,6 +206,19 @@ class FakeChecker:
         return {path: Why(Reason.PROMTOOL_CHECK_FAILED, "parse error", "g", "Alert_broken") for path in bad}
 
 
+class FakeConfigChecker:
+    """Prometheus's configuration is sound unless `error` says otherwise. runs: how often it was asked."""
+
+    def __init__(self) -> None:
+        self.error: RulecastError | None = None
+        self.runs = 0
+
+    async def check(self) -> None:
+        self.runs += 1
+        if self.error is not None:
+            raise self.error
+
+
 class FakePrometheus:
     """Loads the directory's files on a reload, as Prometheus does: all of them or none.
 
@@ -303,11 +316,13 @@ class World:
 
     def __post_init__(self) -> None:
         self.checker = FakeChecker(self.directory)
+        self.config_checker = FakeConfigChecker()
         self.prometheus = FakePrometheus(self.directory, self.clock)
         self.pipeline = self.again()
 
     def again(self) -> Pipeline:
         self.pipeline = Pipeline(
-            Parts(self.directory, self.journal, self.checker, self.prometheus, self.clock), self.policy
+            Parts(self.directory, self.journal, self.checker, self.prometheus, self.clock, self.config_checker),
+            self.policy,
         )
         return self.pipeline

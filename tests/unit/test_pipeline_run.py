@@ -380,6 +380,40 @@ class TestDeferred:
             (report,) = await world.pipeline.news()
         assert fate(report) == "Active"
 
+    async def test_a_configuration_that_prometheus_could_not_load(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1}))
+        error = FailedPrecondition.of("", Reason.CONFIG_CHECK_FAILED, "prometheus.yml: bad")
+        world.config_checker.error = error
+        result = await world.pipeline.apply(batch({A: A2, B: BROKEN}))
+        assert fates(result) == {A: "Deferred CONFIG_CHECK_FAILED", B: "Deferred CONFIG_CHECK_FAILED"}
+        assert world.directory.files == world.prometheus.running == {A: A1}
+        with pytest.raises(FailedPrecondition, match="bad"):
+            await world.pipeline.validate()
+        world.config_checker.error = None
+        async with running(world):
+            reports = await world.pipeline.news()
+        assert {each.file_name: fate(each) for each in reports} == {A: "Active", B: "Rejected PROMTOOL_CHECK_FAILED"}
+
+    async def test_the_configuration_is_not_checked_for_nothing(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1}))
+        assert world.config_checker.runs == 1
+        await world.pipeline.apply(batch({A: A1, B: BROKEN}))
+        assert world.config_checker.runs == 1
+
+    async def test_a_configuration_that_was_broken_after_it_was_checked_is_named(self, world: World) -> None:
+        world.prometheus.broken = True
+        reload = world.prometheus.reload
+
+        async def breaks(timeout: float) -> None:
+            world.config_checker.error = FailedPrecondition.of("", Reason.CONFIG_CHECK_FAILED, "prometheus.yml: bad")
+            await reload(timeout)
+
+        world.prometheus.reload = breaks  # type: ignore[method-assign]
+        outcome = (await world.pipeline.apply(batch({A: A1}))).outcomes[A].outcome
+        assert isinstance(outcome, Deferred)
+        assert outcome.why.reason is Reason.RELOAD_FAILED
+        assert "prometheus.yml: bad" in outcome.why.message
+
     async def test_a_later_batch_replaces_what_waits(self, world: World) -> None:
         world.directory.fail("store", Reason.DISK_FULL)
         await world.pipeline.apply(batch({A: A1, B: B1}))
