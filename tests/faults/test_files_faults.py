@@ -253,7 +253,7 @@ async def test_a_full_disk(tmp_path: Path, database: str, prometheus_parts: Prom
                 reason = Reason.DISK_FULL
             else:
                 resource.prlimit(here.deployer.child.pid, resource.RLIMIT_FSIZE, (WRITABLE, resource.RLIM_INFINITY))
-                reason = Reason.WRITE_FAILED
+                reason = Reason.FILE_SIZE_LIMITED
             for number in range(LONG // 8_000):
                 rule.config.annotations[f"long_{number}"] = "x" * 8_000
             rollout = await here.update(rule, "config.annotations")
