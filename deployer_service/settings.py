@@ -50,7 +50,9 @@ class Prometheus(Section):
     reload_timeout: giving up does not stop a reload, so short ones only make things worse.
     health_check_enabled: whether `/-/ready` is asked before a reload. pid_file: whom to send SIGHUP where the HTTP
     reload is switched off; default: the process called prometheus that listens on the URL's port.
-    promtool_timeout: for one run over all files that changed.
+    promtool_timeout: for one run over all files that changed; over many rules it may take longer.
+    config_path: Prometheus's own configuration, as this deployer sees it. If set, `promtool check config` has to accept
+    it before files are put in place: it, and what it names, has to be readable under the same paths here.
     """
 
     url: Annotated[SecretUrl, with_scheme("http", "https")] = SecretUrl("http://localhost:9090")
@@ -61,6 +63,7 @@ class Prometheus(Section):
     validate_rules: bool = True
     health_check_enabled: bool = True
     pid_file: Path | None = None
+    config_path: Path | None = None
     promtool_path: Annotated[str | None, Env("PROMTOOL_PATH"), Field(description="default: the one on PATH")] = None
     promtool_timeout: Annotated[Duration, Env("PROMTOOL_TIMEOUT"), Field(ge=1)] = 30.0
 

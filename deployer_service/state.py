@@ -1,6 +1,6 @@
 """What the deployer knows, as plain values: files, batches, and what became of them. Pure: no I/O, no clock."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -153,6 +153,33 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Reported:
+    """What Prometheus itself said of our files after a load that we made: a fingerprint of each in its normal form.
+
+    It shows an edit by hand that keeps the annotations, was loaded, and is gone from the disk again.
+    version: of that Prometheus; another one may write the same rules in another way.
+    """
+
+    version: str = ""
+    prints: Mapping[str, bytes] = field(default_factory=dict)
+
+    def otherwise(self, version: str, prints: Mapping[str, bytes]) -> frozenset[str]:
+        """The files of which something else is said now."""
+        if version != self.version:
+            return frozenset()
+        return frozenset(name for name, seen in prints.items() if self.prints.get(name, seen) != seen)
+
+    def taking(self, version: str, prints: Mapping[str, bytes]) -> "Reported":
+        """These too; what another version said is of no use any more."""
+        kept = self.prints if version == self.version else {}
+        return Reported(version, {**kept, **prints})
+
+    def without(self, names: Collection[str]) -> "Reported":
+        """Nothing about these files, which are others now."""
+        return Reported(self.version, {name: seen for name, seen in self.prints.items() if name not in names})
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What is kept over restarts, in the rule directory's `.rulecast/`.
 
@@ -160,7 +187,7 @@ class Record:
     generation: rises each time that files are put on disk.
     files: what we put on disk. good: what Prometheus was last seen to run, and what is gone back to.
     troubles: the newest report of each file that is not active.
-    verified_at: when `good` was last seen in Prometheus.
+    verified_at: when `good` was last seen in Prometheus. reported: what it said of `files` then.
     """
 
     generation: int = 0
@@ -171,6 +198,7 @@ class Record:
     good: Files = field(default_factory=dict)
     troubles: Mapping[str, FileReport] = field(default_factory=dict)
     verified_at: datetime | None = None
+    reported: Reported = field(default_factory=Reported)
 
 
 @dataclass(frozen=True, slots=True)

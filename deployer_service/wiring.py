@@ -19,7 +19,7 @@ from deployer_service.adapters.journal import FileJournal
 from deployer_service.adapters.measured import MeasuredChecker, MeasuredPrometheus
 from deployer_service.adapters.prometheus import PrometheusHttp, directories_of
 from deployer_service.adapters.prometheus_process import PrometheusProcess
-from deployer_service.adapters.promtool import PromtoolChecker
+from deployer_service.adapters.promtool import PromtoolChecker, PromtoolConfigChecker
 from deployer_service.adapters.rule_directory import LocalRuleDirectory
 from deployer_service.adapters.upstream import GrpcUpstream
 from deployer_service.api.service import DeployerApi
@@ -60,11 +60,12 @@ async def serve(settings: Settings) -> int:
         session = await stack.enter_async_context(aiohttp.ClientSession(headers=_credentials(url)))
         thread = DiskThread()
         stack.callback(thread.close)
+        promtool = await _promtool(settings.prometheus)
         pipeline = Pipeline(
             Parts(
                 directory=LocalRuleDirectory(settings.prometheus.rule_path, thread, Disk()),
                 journal=FileJournal(settings.prometheus.rule_path, thread, Disk(), keep=settings.backups),
-                checker=MeasuredChecker(PromtoolChecker(await _promtool(settings.prometheus)), metrics, clock),
+                checker=MeasuredChecker(PromtoolChecker(promtool), metrics, clock),
                 prometheus=MeasuredPrometheus(
                     _prometheus(settings.prometheus, url, session),
                     metrics,
@@ -72,6 +73,7 @@ async def serve(settings: Settings) -> int:
                     ask_ready=settings.prometheus.health_check_enabled,
                 ),
                 clock=clock,
+                config_checker=_config_checker(settings.prometheus, promtool),
             ),
             _policy(settings),
         )
@@ -137,6 +139,12 @@ async def _promtool(settings: Prometheus) -> Promtool:
             f"{error}. Rule files are not put in place unchecked; to do without, set PROMETHEUS_VALIDATE_RULES=false",
         ) from error
     return promtool
+
+
+def _config_checker(settings: Prometheus, promtool: Promtool) -> PromtoolConfigChecker | None:
+    if settings.config_path is None or not settings.validate_rules:
+        return None
+    return PromtoolConfigChecker(promtool, settings.config_path, settings.rule_path)
 
 
 def _prometheus(settings: Prometheus, url: URL, session: aiohttp.ClientSession) -> PrometheusHttp:

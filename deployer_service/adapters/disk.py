@@ -21,7 +21,11 @@ _PIECE = 1024 * 1024
 
 _REASONS = {
     errno.ENOSPC: (Reason.DISK_FULL, "the disk is full: make room"),
-    errno.EDQUOT: (Reason.DISK_FULL, "the disk quota is used up: make room"),
+    errno.EDQUOT: (Reason.QUOTA_EXCEEDED, "this user's disk quota is used up: raise it, or make room"),
+    errno.EFBIG: (
+        Reason.FILE_SIZE_LIMITED,
+        "this process may not write a file of that size: raise its limit (ulimit -f, LimitFSIZE of systemd)",
+    ),
     errno.EROFS: (Reason.READ_ONLY, "the file system is read-only: mount it writable"),
     errno.EACCES: (Reason.PERMISSION_DENIED, "permission denied: let this user write there"),
     errno.EPERM: (Reason.PERMISSION_DENIED, "not permitted: let this user write there"),

@@ -1,6 +1,7 @@
 """Prometheus by its HTTP API, and by SIGHUP where its HTTP reload is switched off. For 2.42 to 3.x."""
 
 import asyncio
+import hashlib
 import json
 import os
 import posixpath
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +31,8 @@ _MAX_FILTERS = 20
 _FIRST_POLL, _LAST_POLL = 0.05, 0.5
 _RELOAD_METRIC = re.compile(rb"^prometheus_config_last_reload_(\w+) (\S+)$", re.MULTILINE)
 _NO_LIFECYCLE = (403, 404, 405)
+_TOLD = ("type", "name", "query", "duration", "keepFiringFor", "labels", "annotations")
+"""The fields of a rule that come from its file. The others, as `health`, tell of its evaluation."""
 
 
 class PrometheusHttp:
@@ -105,17 +109,19 @@ class PrometheusHttp:
         parameters = [("exclude_alerts", "true")]
         if self._seen_as is not None and names is not None and len(names) <= _MAX_FILTERS:
             parameters += [("file[]", posixpath.join(self._seen_as, name)) for name in sorted(names)]
-        groups = await self._ask("/api/v1/rules", self._slow, _groups, parameters)
+        files = await self._ask("/api/v1/rules", self._slow, partial(_files, names), parameters)
         ours: dict[str, LoadedRules] = {}
+        prints: dict[str, bytes] = {}
         elsewhere: set[str] = set()
-        for (directory, name), rules in groups.items():
+        for (directory, name), running in files.items():
             if not self._is_ours(directory):
                 elsewhere.add(directory)
                 continue
             self._seen_as = directory
             if names is None or name in names:
-                ours[name] = rules
-        return Loaded(ours, tuple(sorted(elsewhere)))
+                ours[name] = running.rules
+                prints[name] = running.print()
+        return Loaded(ours, prints, tuple(sorted(elsewhere)))
 
     async def configuration(self) -> Configuration:
         flags = await self._ask("/api/v1/status/flags", self._quick, _data)
@@ -264,17 +270,35 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _groups(body: bytes) -> dict[tuple[str, str], LoadedRules]:
-    """The rules of the files that have a name of ours, by directory and name."""
-    found: dict[tuple[str, str], LoadedRules] = {}
+class _Running:
+    """The rules of one file. told: what it was told of each group of them, as JSON."""
+
+    def __init__(self) -> None:
+        self.rules: LoadedRules = Counter()
+        self.told: list[bytes] = []
+
+    def print(self) -> bytes:
+        whole = hashlib.blake2b(digest_size=16)
+        for group in sorted(self.told):
+            whole.update(group + b"\n")
+        return whole.digest()
+
+
+def _files(names: frozenset[str] | None, body: bytes) -> dict[tuple[str, str], _Running]:
+    """The files that have a name of ours, by directory and name; those not asked about without what it was told."""
+    found: dict[tuple[str, str], _Running] = {}
     for group in _data(body)["groups"]:
         directory, name = posixpath.split(group["file"])
         if own_name(name) is None:
             continue
-        rules = found.setdefault((directory, name), Counter())
+        running = found.setdefault((directory, name), _Running())
         for rule in group["rules"]:
             annotations = rule.get("annotations") or {}
-            rules[group["name"], rule["name"], annotations.get(ANNOTATION, "")] += 1
+            running.rules[group["name"], rule["name"], annotations.get(ANNOTATION, "")] += 1
+        if names is None or name in names:
+            # not the interval: where the file says none it is that of the configuration, which is not ours
+            rules = [[rule.get(told) for told in _TOLD] for rule in group["rules"]]
+            running.told.append(json.dumps([group["name"], group.get("limit"), rules], sort_keys=True).encode())
     return found
 
 

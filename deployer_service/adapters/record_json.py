@@ -16,6 +16,7 @@ from deployer_service.state import (
     Outcome,
     Record,
     Rejected,
+    Reported,
     RolledBack,
     Trouble,
     Unchanged,
@@ -43,6 +44,10 @@ def encode_record(record: Record) -> bytes:
             "good": _files(record.good),
             "troubles": [_report(report) for _, report in sorted(record.troubles.items())],
             "verified_at": record.verified_at.isoformat() if record.verified_at else None,
+            "reported": {
+                "version": record.reported.version,
+                "prints": {name: seen.hex() for name, seen in record.reported.prints.items()},
+            },
         }
     )
 
@@ -62,6 +67,7 @@ def decode_record(content: bytes) -> Record:
             good=_read_files(document["good"]),
             troubles={report.file_name: report for report in troubles},
             verified_at=datetime.fromisoformat(verified_at) if verified_at else None,
+            reported=_read_reported(document.get("reported")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotARecord(str(error)) from error
@@ -107,6 +113,14 @@ def _read_files(document: Mapping[str, Any]) -> Files:
             _sha256(sha256), _count(revision), _count(rules), bytes.fromhex(fingerprint), _count(size)
         )
     return files
+
+
+def _read_reported(document: Mapping[str, Any] | None) -> Reported:
+    """document: None in a record of an older deployer."""
+    if document is None:
+        return Reported()
+    prints = {str(name): bytes.fromhex(seen) for name, seen in document["prints"].items()}
+    return Reported(str(document["version"]), prints)
 
 
 def _sha256(text: str) -> bytes:

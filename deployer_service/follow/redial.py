@@ -1,7 +1,9 @@
 """When to connect again, and where to. Pure but for the source of randomness.
 
 A deployer that lost its stream goes to another address at once, then waits with full jitter up to 30 s, or up to 5 s
-where the rule service answers but its database is away. A stream that lived for a minute clears what was before.
+where the rule service answers but its database is away. A stream that lived for a minute clears what was before. A
+shorter one that was of use makes the delays begin anew, but with a floor: a rule service that welcomes everybody and
+dies is not hammered.
 One that was refused, by a wrong name, protocol or certificate, is tried at most every few minutes; whoever says when to
 come again is believed.
 """
@@ -20,6 +22,7 @@ CAP: Final = 30.0
 DATABASE_CAP: Final = 5.0
 REFUSED_CAP: Final = 300.0
 SETTLED_AFTER: Final = 60.0
+FLOOR: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,14 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The stream ended. lived: seconds since Welcome, 0 without one."""
+    """The stream ended. lived: seconds since Welcome, 0 without one.
+
+    useful: our files were found to be as they should be, or an Update was answered.
+    """
 
     error: RulecastError
     lived: float
+    useful: bool = False
 
     @property
     def refused(self) -> bool:
@@ -81,10 +88,13 @@ class Redial:
             return 0.0
         if end.error.reason is Reason.DATABASE_UNAVAILABLE:
             return self._source.uniform(0.0, DATABASE_CAP)
+        if end.useful and end.lived < SETTLED_AFTER:
+            self._lost = full_jitter(self._source, cap=CAP)
+            return FLOOR + next(self._lost)
         return next(self._lost)
 
     def _reset(self) -> None:
         # each other address is worth one try at once
         self._fresh = len(self._addresses) - 1
-        self._lost: Iterator[float] = full_jitter(self._source, cap=CAP)
+        self._lost = full_jitter(self._source, cap=CAP)
         self._refused: Iterator[float] = full_jitter(self._source, first=5.0, cap=REFUSED_CAP)

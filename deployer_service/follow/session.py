@@ -86,6 +86,7 @@ class Session:
         self._transfer = Transfer()
         self._welcomed = asyncio.Event()
         self._welcomed_at: float | None = None
+        self._useful = False
         self._heartbeat = _DEFAULT_HEARTBEAT
         self._drain_timer: asyncio.TimerHandle | None = None
         self._diverged = False
@@ -146,6 +147,7 @@ class Session:
         self._heartbeat = welcome.heartbeat_interval.ToTimedelta().total_seconds() or _DEFAULT_HEARTBEAT
         # before anything of this stream is applied, but not before the stream is served: the pipeline may be busy
         await self._inbox.put(lambda: self._remember(epoch, welcome.history_id))
+        self._useful = welcome.mode == pb.Welcome.UP_TO_DATE
         if welcome.mode == pb.Welcome.DIFF:
             await self._inbox.put(self._send_inventory)
         await self._inbox.put(self._tell_standing)
@@ -201,7 +203,8 @@ class Session:
         self._on_update(result)
         self._memory.note(result.outcomes.values())
         took = self._loop.time() - update.received_at
-        await self._send(messages.answer(update.nonce, result, took, self._memory.once_troubled))
+        if await self._send(messages.answer(update.nonce, result, took, self._memory.once_troubled)):
+            self._useful = True
         await self._compare(update.manifest_hash)
 
     async def _follow_progress(self, progress: pb.Progress) -> None:
@@ -337,7 +340,8 @@ class Session:
             self._finish(Drained(max(0.0, self._drain_timer.when() - self._loop.time())))
             return
         now = self._loop.time()
-        self._finish(Lost(error, lived=now - (now if self._welcomed_at is None else self._welcomed_at)))
+        lived = now - (now if self._welcomed_at is None else self._welcomed_at)
+        self._finish(Lost(error, lived, self._useful))
 
     def _finish(self, end: End) -> None:
         if not self._end.done():

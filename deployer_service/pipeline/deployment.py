@@ -44,8 +44,17 @@ log = structlog.get_logger(__name__)
 
 Reports = dict[str, FileReport]
 
+_GRAIN = 1.0  # seconds, of the times that Prometheus tells
+
 _NOT_VERIFIED = Deferred(Why(Reason.NOT_LOADED, "it is in place; Prometheus was not yet asked whether it runs it"))
 _CHANGED = Deferred(Why(Reason.DRIFT, "somebody else changed it"))
+_RUN_OTHERWISE = Deferred(
+    Why(
+        Reason.DRIFT,
+        "Prometheus runs it otherwise than it did after our last load: somebody else edited it, had it loaded, "
+        "and put the file back",
+    )
+)
 _LOST = Deferred(
     Why(Reason.DRIFT, "somebody else changed it, and its content is gone here: the rule service has to send it again")
 )
@@ -59,7 +68,7 @@ class Deployment:
     drifted: what was found changed by somebody else since `forget_drift`. drifts: how often that was, since the start.
     lost: files whose content is gone here, until the rule service says something about them; what is told of each.
     tampered: files put right after somebody else had changed them. Prometheus may have loaded them as they were then,
-    and an edit by hand keeps the annotation that a rule is known by: only a load after that tells.
+    or is known to, and an edit by hand keeps the annotation that a rule is known by: only a load after that tells.
     """
 
     def __init__(self, parts: Parts, policy: PipelinePolicy) -> None:
@@ -72,12 +81,15 @@ class Deployment:
         self.lost: Reports = {}
         self.tampered: frozenset[str] = frozenset()
         self._seen_since: PrometheusStatus | None = None  # Prometheus as first seen after the files were put right
+        self._left: tuple[PrometheusStatus, float] | None = None  # Prometheus after our last load, and when that was
+        self._as_left = False  # whether Prometheus has loaded nothing since then, as far as can be told
         self.notices: tuple[Notice, ...] = ()
         self._directory = parts.directory
         self._journal = parts.journal
         self._prometheus = parts.prometheus
         self._clock = parts.clock
         self._checker = parts.checker if policy.validate else None
+        self._config_checker = parts.config_checker
         self._loader = Loader(parts, policy)
         self._recovered = False
         self._settled = True  # whether the record is known to say what is on disk
@@ -98,6 +110,8 @@ class Deployment:
             plan = make_plan(self.record.files, batch)
             await stage(self._directory, plan.puts)
             checked = await validate(self._directory, self._checker, plan.puts)
+            if self._config_checker is not None and (checked.versions or plan.deletes):
+                await self._config_checker.check()
             await self._commit(checked.versions, plan.deletes)
         except RulecastError as error:
             log.warning("batch postponed", reason=error.reason, error=str(error))
@@ -132,7 +146,7 @@ class Deployment:
         before = self.seen
         try:
             self.seen = await self._prometheus.status()
-            if self.seen != before:
+            if self._was_loaded_again(before):
                 self.doubtful |= self.record.files.keys()
             self._watch_for_load()
             await self._take_notice()
@@ -148,6 +162,9 @@ class Deployment:
             why = Why(Reason.PROMETHEUS_UNREACHABLE, f"Prometheus at {self._prometheus.address} does not answer")
             return self._taken_in(Verdict(deferred=dict.fromkeys(names, why)), names)
         verdict = await self._loader.verify(self.record, names)
+        self._run_otherwise(self.record.reported.otherwise(self.seen.version, verdict.prints))
+        if self._as_left:
+            self._take_reported({n: p for n, p in verdict.prints.items() if n not in self.record.reported.prints})
         if verdict.faults or verdict.deferred or self.tampered & names:
             return (await self.make_run(names))[1]
         return self._taken_in(verdict, names)
@@ -168,6 +185,7 @@ class Deployment:
         if verdict.reload_error is None:
             self.tampered = frozenset()
         reports = self._taken_in(verdict, names)
+        self._as_left = False
         undone = differing(wanted, {name: v for name, v in self.record.files.items() if name in names})
         if undone and (verdict.faults or (first.unexplained and verdict.deferred)):
             # going back has not helped, or nobody knows whether it has: nothing says that these files are to blame
@@ -176,6 +194,9 @@ class Deployment:
             whole = Why(Reason.RELOAD_FAILED, "it was put in place together with a file that Prometheus does not load")
             fates = {name: RolledBack(first.faults.get(name, whole)) for name in undone}
         await self._see(first.reload_error)
+        if verdict.reload_error is None and self.seen.up:
+            self._take_reported(verdict.prints)
+            self._left = self.seen, self._clock.monotonic()
         return first, {**reports, **reports_of(fates, file_set(wanted), self._clock.now())}
 
     async def prune(self) -> None:
@@ -226,6 +247,7 @@ class Deployment:
                 self.record,
                 files={**_without(self.record.files, lost), **adopted},
                 good={**_without(self.record.good, lost), **adopted},
+                reported=self.record.reported.without(lost),
             )
             hashes = file_set(self.record.files)
             self.lost.update(reports_of(dict.fromkeys(sorted(lost), _LOST), hashes, self._clock.now()))
@@ -279,6 +301,33 @@ class Deployment:
             self._seen_since = self.seen
         elif self.tampered and self.seen != self._seen_since and self.seen.last_reload_ok:
             self.tampered = frozenset()
+
+    def _was_loaded_again(self, before: PrometheusStatus) -> bool:
+        """Whether Prometheus was started or reloaded by others, perhaps; before: as it was last seen.
+
+        It tells the time of a load in whole seconds, so one right after ours looks like ours.
+        """
+        self._as_left = False
+        if self._left is None or self._clock.monotonic() - self._left[1] < _GRAIN:
+            return self.seen != before
+        self._as_left = self.seen == self._left[0]
+        self._left = None
+        return True
+
+    def _run_otherwise(self, names: frozenset[str]) -> None:
+        """Prometheus has loaded these files as somebody else made them."""
+        found = names - self.tampered
+        if not found:
+            return
+        log.warning("prometheus runs rule files otherwise than they are", files=sorted(found))
+        self.drifted = tuple(sorted({*self.drifted, *found}))
+        self.drifts += len(found)
+        self._trouble(found, _RUN_OTHERWISE)
+        self.tampered |= found
+        self._seen_since = self.seen
+
+    def _take_reported(self, prints: Mapping[str, bytes]) -> None:
+        self.record = replace(self.record, reported=self.record.reported.taking(self.seen.version, prints))
 
     async def _see(self, error: RulecastError | None) -> None:
         """error: of the reload before. One that does not answer is not waited for once more."""

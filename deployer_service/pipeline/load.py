@@ -9,7 +9,7 @@ from deployer_service.pipeline.reload import Reloader
 from deployer_service.pipeline.validate import check_files
 from deployer_service.pipeline.verify import verify
 from deployer_service.state import Record, Why
-from rulecast.errors import RulecastError
+from rulecast.errors import FailedPrecondition, RulecastError
 from rulecast.reasons import Reason
 
 
@@ -20,12 +20,14 @@ class Verdict:
     faults: the file itself is at fault. deferred: the surroundings are, or nothing can be found out now.
     unexplained: Prometheus refuses to load, and no bad file was found.
     reload_error: why it could not be reloaded.
+    prints: see `Loaded`, of the files that are running.
     """
 
     faults: Mapping[str, Why] = field(default_factory=dict)
     deferred: Mapping[str, Why] = field(default_factory=dict)
     unexplained: bool = False
     reload_error: RulecastError | None = None
+    prints: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Loader:
     async def verify(self, record: Record, names: frozenset[str], error: RulecastError | None = None) -> Verdict:
         """What Prometheus runs now. error: why it could not be reloaded; it then explains what is not running."""
         try:
-            wrong = await verify(self._parts.directory, self._parts.prometheus, record.files, names)
+            found = await verify(self._parts.directory, self._parts.prometheus, record.files, names)
+            wrong = found.wrong
             if error is None and wrong and not await self._is_covered():
                 why = Why(
                     Reason.RULE_FILES_NOT_COVERED,
@@ -77,8 +80,8 @@ class Loader:
         except RulecastError as failure:
             return Verdict(deferred=dict.fromkeys(names, Why.of(error or failure)), reload_error=error)
         if error is not None:
-            return Verdict(deferred=dict.fromkeys(wrong, Why.of(error)), reload_error=error)
-        return Verdict(faults=wrong)
+            return Verdict(deferred=dict.fromkeys(wrong, Why.of(error)), reload_error=error, prints=found.prints)
+        return Verdict(faults=wrong, prints=found.prints)
 
     async def _is_covered(self) -> bool:
         configuration = await self._parts.prometheus.configuration()
@@ -95,6 +98,11 @@ class Loader:
                 return _Diagnosis(
                     {name: Why(Reason.RELOAD_FAILED, w.message, w.group, w.rule) for name, w in ours.items()}
                 )
+            if self._parts.config_checker is not None:
+                try:
+                    await self._parts.config_checker.check()
+                except FailedPrecondition as error:
+                    return _Diagnosis({}, str(error))
             configuration = await self._parts.prometheus.configuration()
             others = await directory.foreign_files(configuration.rule_globs)
             refused = await checker.check(others)

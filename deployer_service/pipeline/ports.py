@@ -117,6 +117,16 @@ class Checker(Protocol):
         """The files that it refuses. Raises Unavailable when it can not tell."""
 
 
+class ConfigChecker(Protocol):
+    """promtool on Prometheus's own configuration."""
+
+    async def check(self) -> None:
+        """Whether Prometheus can load it, and all rule files that it names but ours, which `Checker` has the word on.
+
+        Raises FailedPrecondition (CONFIG_CHECK_FAILED), or Unavailable when it can not tell.
+        """
+
+
 LoadedRules = Counter[tuple[str, str, str]]
 """How often Prometheus runs each (group, alert, value of the annotation `rulecast_rule`)."""
 
@@ -125,10 +135,12 @@ LoadedRules = Counter[tuple[str, str, str]]
 class Loaded:
     """What Prometheus runs of our files: rules by file name. Files of ours with no group are not in it.
 
+    prints: by file name, a fingerprint of all that it was told of these rules, in its own normal form.
     elsewhere: directories, as Prometheus sees them, that hold files of our names but are not taken for ours.
     """
 
     rules: Mapping[str, LoadedRules]
+    prints: Mapping[str, bytes] = field(default_factory=dict)
     elsewhere: tuple[str, ...] = ()
 
 
@@ -207,10 +219,11 @@ class PipelinePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The ports, together."""
+    """The ports, together. config_checker: None where Prometheus's configuration is not to be checked."""
 
     directory: RuleDirectory
     journal: Journal
     checker: Checker
     prometheus: Prometheus
     clock: Clock
+    config_checker: ConfigChecker | None = None

@@ -46,7 +46,13 @@ def with_proven(record: Record, names: Collection[str], time: datetime) -> Recor
 
 def with_files(record: Record, files: Files, pending: Mapping[str, FileReport]) -> Record:
     """The next generation: these files. pending: what to say of the changed ones until Prometheus was asked."""
-    return replace(record, files=files, generation=record.generation + 1, troubles={**record.troubles, **pending})
+    return replace(
+        record,
+        files=files,
+        generation=record.generation + 1,
+        troubles={**record.troubles, **pending},
+        reported=record.reported.without(pending),
+    )
 
 
 def news_in(record: Record, reports: Iterable[FileReport]) -> tuple[FileReport, ...]:

@@ -130,10 +130,16 @@ class Pipeline:
             return ReloadResult(not_running, self._parts.clock.monotonic() - began)
 
     async def validate(self) -> tuple[FileReport, ...]:
-        """Runs promtool over all files of ours as they are on disk. Raises Unavailable when it can not tell."""
+        """Runs promtool over all files of ours as they are on disk.
+
+        Raises FailedPrecondition (CONFIG_CHECK_FAILED) where Prometheus's configuration is checked too, and Unavailable
+        when it can not tell.
+        """
         async with self._turn:
             directory, hashes = self._parts.directory, await self._parts.directory.scan()
             refused = await check_files(self._parts.checker, {name: directory.path / name for name in hashes})
+            if self._parts.config_checker is not None:
+                await self._parts.config_checker.check()
             fates: dict[str, Outcome] = {name: Rejected(why) for name, why in sorted(refused.items())}
             return tuple(reports_of(fates, hashes, self._parts.clock.now()).values())
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from deployer_service.pipeline.contents import Unreadable, difference, fingerprint, rules_in
 from deployer_service.pipeline.ports import Loaded, LoadedRules, Prometheus, RuleDirectory
@@ -9,16 +11,23 @@ from deployer_service.state import Files, FileVersion, Why
 from rulecast.reasons import Reason
 
 
-async def verify(
-    directory: RuleDirectory, prometheus: Prometheus, files: Files, names: frozenset[str]
-) -> dict[str, Why]:
-    """Those of these files that Prometheus does not run as they should be; a name not in `files` should be gone.
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """wrong: the files that Prometheus does not run as they should be. prints: see `Loaded`, of the others."""
+
+    wrong: Mapping[str, Why]
+    prints: Mapping[str, bytes]
+
+
+async def verify(directory: RuleDirectory, prometheus: Prometheus, files: Files, names: frozenset[str]) -> Verified:
+    """How Prometheus runs these files; a name not in `files` should be gone.
 
     Raises Unavailable when Prometheus does not answer.
     """
     loaded = await prometheus.loaded(names)
     wrong = await asyncio.to_thread(_wrong, files, names, loaded)
-    return {name: Why(Reason.NOT_LOADED, await _words(directory, files.get(name), name, loaded)) for name in wrong}
+    words = {name: Why(Reason.NOT_LOADED, await _words(directory, files.get(name), name, loaded)) for name in wrong}
+    return Verified(words, {name: seen for name, seen in loaded.prints.items() if name not in words})
 
 
 def _wrong(files: Files, names: frozenset[str], loaded: Loaded) -> list[str]:

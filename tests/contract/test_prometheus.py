@@ -102,6 +102,34 @@ async def test_only_the_files_asked_about_are_told(bench: Bench) -> None:
         assert (await bench.prometheus.loaded(frozenset())).rules == {}
 
 
+async def test_an_edit_that_keeps_the_annotations_shows_in_what_it_says_of_the_file(bench: Bench) -> None:
+    async def prints() -> dict[str, bytes]:
+        return dict((await bench.prometheus.loaded()).prints)
+
+    bench.write(A, ONE)
+    bench.write(B, TWO)
+    await bench.prometheus.reload(30.0)
+    before = await prints()
+    assert before.keys() == {A, B}
+    assert (await bench.prometheus.loaded(frozenset((A,)))).prints == {A: before[A]}
+    await bench.prometheus.reload(30.0)
+    assert await prints() == before
+    for by_hand in (
+        ONE.replace(b"up == 0", b"up == 1", 1),
+        ONE.replace(b"        annotations:", b"        for: 5m\n        annotations:", 1),
+        ONE.replace(b"        annotations:", b"        keep_firing_for: 5m\n        annotations:", 1),
+        ONE.replace(b"        annotations:", b"        labels: {severity: page}\n        annotations:", 1),
+        ONE.replace(b"        annotations:", b"        annotations:\n          summary: x", 1),
+        ONE.replace(b"    rules:", b"    limit: 1\n    rules:", 1),
+    ):
+        assert rules_in(by_hand) == rules_in(ONE)
+        bench.write(A, by_hand)
+        await bench.prometheus.reload(30.0)
+        now = await prints()
+        assert now[A] != before[A], by_hand
+        assert now[B] == before[B]
+
+
 async def test_a_deleted_file_is_gone_after_a_reload(bench: Bench) -> None:
     bench.write(A, ONE)
     bench.write(B, TWO)

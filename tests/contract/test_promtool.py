@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer_service.adapters.promtool import PromtoolChecker
+from deployer_service.adapters.promtool import PromtoolChecker, PromtoolConfigChecker
 from deployer_service.pipeline.ports import Checker
-from rulecast.errors import Position
+from rulecast.errors import FailedPrecondition, Position
 from rulecast.process.promtool import Promtool
 from rulecast.reasons import Reason
 from tests.support.pipeline_fakes import FakeChecker, FakeDirectory
@@ -56,6 +56,56 @@ async def test_a_bad_file_among_good_ones(bench: Bench) -> None:
 @pytest.fixture(params=choices())
 def promtool(request: pytest.FixtureRequest) -> Promtool:
     return Promtool(parts_of(request.param).promtool)
+
+
+class TestConfiguration:
+    @pytest.fixture
+    def rules(self, tmp_path: Path) -> Path:
+        rules = tmp_path / "rules"
+        rules.mkdir()
+        (rules / "group-a.yml").write_bytes(rule_file("a"))
+        return rules
+
+    @staticmethod
+    def write(tmp_path: Path, text: str) -> Path:
+        config = tmp_path / "prometheus.yml"
+        config.write_text(text)
+        return config
+
+    async def test_a_good_one(self, promtool: Promtool, tmp_path: Path, rules: Path) -> None:
+        (tmp_path / "others.yml").write_bytes(rule_file("other"))
+        config = self.write(tmp_path, f"rule_files: ['{rules}/*.yml', others.yml, 'none/*.yml']")
+        await PromtoolConfigChecker(promtool, config, rules).check()
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("rule_files: [", "prometheus.yml: .*yaml"),
+            ("rulefiles: []", "prometheus.yml: .*field rulefiles not found"),
+            ("rule_files: [nowhere.yml]", "nowhere.yml.* does not point to an existing file"),
+            ("rule_files: ['rules/*.yml', 'others.yml']", "others.yml: .*parse error"),
+            ("scrape_configs: [{job_name: a, tls_config: {cert_file: gone.pem, key_file: gone.key}}]", "gone.pem"),
+            (None, "prometheus.yml: there is no such file"),
+        ],
+    )
+    async def test_what_prometheus_could_not_load(
+        self, promtool: Promtool, tmp_path: Path, rules: Path, text: str | None, words: str
+    ) -> None:
+        (tmp_path / "others.yml").write_bytes(BROKEN)
+        config = tmp_path / "prometheus.yml" if text is None else self.write(tmp_path, text)
+        with pytest.raises(FailedPrecondition, match=words) as caught:
+            await PromtoolConfigChecker(promtool, config, rules).check()
+        assert caught.value.reason is Reason.CONFIG_CHECK_FAILED
+
+    async def test_our_own_files_are_about_to_be_others(self, promtool: Promtool, tmp_path: Path, rules: Path) -> None:
+        (rules / "group-a.yml").write_bytes(BROKEN)
+        link = tmp_path / "link"
+        link.symlink_to(rules)
+        config = self.write(tmp_path, f"rule_files: ['{link}/*.yml']")
+        await PromtoolConfigChecker(promtool, config, rules).check()
+        (rules / "alerts.yml").write_bytes(BROKEN)
+        with pytest.raises(FailedPrecondition, match=r"repair \S+/link/alerts\.yml: "):
+            await PromtoolConfigChecker(promtool, config, rules).check()
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,8 @@ class TestOnDisk:
     ("number", "reason"),
     [
         (errno.ENOSPC, Reason.DISK_FULL),
-        (errno.EDQUOT, Reason.DISK_FULL),
+        (errno.EDQUOT, Reason.QUOTA_EXCEEDED),
+        (errno.EFBIG, Reason.FILE_SIZE_LIMITED),
         (errno.EROFS, Reason.READ_ONLY),
         (errno.EACCES, Reason.PERMISSION_DENIED),
         (errno.EPERM, Reason.PERMISSION_DENIED),

@@ -76,6 +76,15 @@ async def test_what_prometheus_loaded_of_an_edit_by_hand_is_undone_there(
         assert await here.thresholds() == {"everywhere": 9}
         await here.deployer.start()
         await settles(here, {"everywhere": 90})
+        # the same, but put back before the deployer looks: only Prometheus tells
+        await here.deployer.child.stop()
+        as_it_was = file.read_bytes()
+        file.write_bytes(as_it_was.replace(b"> 90", b"> 9"))
+        await _reload(here)
+        file.write_bytes(as_it_was)
+        assert await here.thresholds() == {"everywhere": 9}
+        await here.deployer.start()
+        await settles(here, {"everywhere": 90})
         for path in here.rules.glob("*.yml"):
             path.unlink()
         await _reload(here)
@@ -244,7 +253,7 @@ async def test_a_full_disk(tmp_path: Path, database: str, prometheus_parts: Prom
                 reason = Reason.DISK_FULL
             else:
                 resource.prlimit(here.deployer.child.pid, resource.RLIMIT_FSIZE, (WRITABLE, resource.RLIM_INFINITY))
-                reason = Reason.WRITE_FAILED
+                reason = Reason.FILE_SIZE_LIMITED
             for number in range(LONG // 8_000):
                 rule.config.annotations[f"long_{number}"] = "x" * 8_000
             rollout = await here.update(rule, "config.annotations")

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,8 @@ async def fill_and_make_room(rules: Path, server: PrometheusServer) -> None:
     ("number", "reason"),
     [
         (errno.ENOSPC, Reason.DISK_FULL),
+        (errno.EDQUOT, Reason.QUOTA_EXCEEDED),
+        (errno.EFBIG, Reason.FILE_SIZE_LIMITED),
         (errno.EROFS, Reason.READ_ONLY),
         (errno.EACCES, Reason.PERMISSION_DENIED),
         (errno.EIO, Reason.WRITE_FAILED),
@@ -151,6 +154,22 @@ async def test_each_fault_of_a_write(rules: Path, server: PrometheusServer, numb
         assert here.on_disk() == {A: A1}
         disk.error = None
         await becomes(here, {A: A2, B: A1})
+
+
+async def test_a_limit_on_the_size_of_files(rules: Path, server: PrometheusServer) -> None:
+    """As `ulimit -f` and LimitFSIZE set it: the write goes up to the limit, and then fails."""
+    long = rule_file("a", expr="up == 0 or " + "up == 1 or " * 200_000 + "up == 2")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with living(rules, server) as here:
+        await here.pipeline.apply(batch({A: A1}))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(long) // 2, hard))
+        try:
+            result = await here.pipeline.apply(batch({A: long}))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert reasons(result.outcomes) == {Reason.FILE_SIZE_LIMITED}
+        assert "ulimit -f" in str(result.outcomes[A].outcome)
+        assert here.on_disk() == {A: A1}
 
 
 @contextmanager

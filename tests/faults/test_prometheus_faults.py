@@ -219,6 +219,24 @@ async def test_rule_files_that_do_not_cover_the_directory(
         assert not (await here.status()).warnings
 
 
+async def test_a_configuration_that_prometheus_could_not_load_is_found_beforehand(
+    tmp_path: Path, database: str, prometheus_parts: PrometheusParts
+) -> None:
+    settings = {"PROMETHEUS_CONFIG_PATH": str(tmp_path / "prometheus.yml")}
+    async with solo(tmp_path, database, prometheus_parts, deployer_settings=settings) as here:
+        await here.create(cpu_rule("everywhere", global_scope(), 90))
+        before, reloads = here.deployer.files(), here.reloads()
+        good = here.prometheus.config.read_text()
+        here.prometheus.config.write_text(good + "scrapeconfigs: []\n")
+        rollout = await here.set_threshold("everywhere", 80)
+        assert told(rollout) == ("global.yml", "DEFERRED", Reason.CONFIG_CHECK_FAILED)
+        assert "field scrapeconfigs not found" in rollout.deployers[0].files[0].message
+        assert (here.deployer.files(), here.reloads()) == (before, reloads)
+        here.prometheus.config.write_text(good)
+        await here.becomes_active(rollout.revision)
+        assert await here.thresholds() == {"everywhere": 80}
+
+
 class Program:
     """A promtool that can be taken away and replaced. It is the real one at first."""
 

@@ -206,6 +206,19 @@ class FakeChecker:
         return {path: Why(Reason.PROMTOOL_CHECK_FAILED, "parse error", "g", "Alert_broken") for path in bad}
 
 
+class FakeConfigChecker:
+    """Prometheus's configuration is sound unless `error` says otherwise. runs: how often it was asked."""
+
+    def __init__(self) -> None:
+        self.error: RulecastError | None = None
+        self.runs = 0
+
+    async def check(self) -> None:
+        self.runs += 1
+        if self.error is not None:
+            raise self.error
+
+
 class FakePrometheus:
     """Loads the directory's files on a reload, as Prometheus does: all of them or none.
 
@@ -237,12 +250,17 @@ class FakePrometheus:
     def directories(self) -> tuple[str, ...]:
         return (str(self._directory.path),)
 
-    def restart(self) -> None:
-        """Started anew, with the files as they are now. A bad one keeps it from starting."""
+    def restart(self, version: str | None = None) -> None:
+        """Started anew, with the files as they are now. A bad one keeps it from starting. version: the same as ever."""
         self.up = not self._is_bad()
         if self.up:
             self._load()
-            self._status = replace(self._status, started_at=self._status.started_at + "1", last_reload_ok=True)
+            self._status = replace(
+                self._status,
+                started_at=self._status.started_at + "1",
+                last_reload_ok=True,
+                version=version or self._status.version,
+            )
 
     async def check_ready(self) -> None:
         if not self.up:
@@ -279,7 +297,8 @@ class FakePrometheus:
         await self.check_ready()
         rules = {name: rules_in(content) for name, content in self.running.items() if own_name(name)}
         asked = {name: Counter(found) for name, found in rules.items() if names is None or name in names}
-        return Loaded({name: found for name, found in asked.items() if found})
+        told = {name: found for name, found in asked.items() if found}
+        return Loaded(told, {name: hashlib.sha256(self.running[name]).digest() for name in told})
 
     async def configuration(self) -> Configuration:
         await self.check_ready()
@@ -297,11 +316,13 @@ class World:
 
     def __post_init__(self) -> None:
         self.checker = FakeChecker(self.directory)
+        self.config_checker = FakeConfigChecker()
         self.prometheus = FakePrometheus(self.directory, self.clock)
         self.pipeline = self.again()
 
     def again(self) -> Pipeline:
         self.pipeline = Pipeline(
-            Parts(self.directory, self.journal, self.checker, self.prometheus, self.clock), self.policy
+            Parts(self.directory, self.journal, self.checker, self.prometheus, self.clock, self.config_checker),
+            self.policy,
         )
         return self.pipeline

@@ -49,6 +49,7 @@ def test_every_variable() -> None:
         PROMETHEUS_PID_FILE="/run/prometheus.pid",
         PROMTOOL_PATH="/opt/promtool",
         PROMTOOL_TIMEOUT="2m",
+        PROMETHEUS_CONFIG_PATH="/etc/prometheus/prometheus.yml",
         DEPLOYER_ID="eu-1",
         DEPLOYER_RULE_SERVICE="a:1,b:2",
         DEPLOYER_SERVES="namespace/env,group/prod",
@@ -68,6 +69,7 @@ def test_every_variable() -> None:
     assert (prometheus.validate_rules, prometheus.health_check_enabled) == (False, False)
     assert (prometheus.pid_file, prometheus.promtool_path) == (Path("/run/prometheus.pid"), "/opt/promtool")
     assert prometheus.promtool_timeout == 120.0
+    assert prometheus.config_path == Path("/etc/prometheus/prometheus.yml")
     assert settings.id == "eu-1"
     assert settings.rule_service == (HostPort("a", 1), HostPort("b", 2))
     assert settings.serves == ("namespace/env", "group/prod")

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from deployer_service.follow.follower import Connection
+from deployer_service.follow.redial import CAP, FLOOR
 from rulecast.errors import FailedPrecondition, Unavailable
 from rulecast.reasons import Reason
 from rulecast.v1 import distribution_pb2 as pb
@@ -61,6 +62,24 @@ async def test_it_tries_for_ever_but_not_often() -> None:
         await asyncio.sleep(3600)
 
         assert 3600 / 30 <= len(here.upstream.tried) <= 3600 / 30 + 7
+
+
+@virtual_time
+async def test_streams_that_are_lost_soon_but_were_of_use_are_soon_followed_by_another() -> None:
+    async with following() as here:
+        for number in range(8):
+            service = await here.stream()
+            await service.welcome(mode=pb.Welcome.DIFF)
+            await service.applied({"global.yml": rule_file("a", version=number)}, revision=number + 1)
+            service.hang_up()
+        assert now() <= 8 * (FLOOR + 0.5)
+
+        for _ in range(8):  # welcomed, and of no use
+            service = await here.welcomed(mode=pb.Welcome.DIFF)
+            service.hang_up()
+        began = now()
+        await here.stream()
+        assert now() - began == pytest.approx(CAP)
 
 
 @virtual_time

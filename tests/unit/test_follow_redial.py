@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from deployer_service.follow.redial import CAP, DATABASE_CAP, REFUSED_CAP, Drained, Lost, Redial
+from deployer_service.follow.redial import CAP, DATABASE_CAP, FLOOR, REFUSED_CAP, Drained, Lost, Redial
 from rulecast.errors import FailedPrecondition, RulecastError, Unavailable
 from rulecast.reasons import Reason
 from tests.support.follow import Latest
@@ -46,6 +46,27 @@ def test_a_stream_that_lived_long_clears_the_delays() -> None:
 
     assert redial.after(lost(lived=59.9)) == 16
     assert redial.after(lost(lived=60.0)) == 0.5
+
+
+def test_a_short_stream_that_was_of_use_makes_the_delays_begin_anew_with_a_floor() -> None:
+    redial = Redial(["a"], Latest())
+    for _ in range(5):
+        redial.after(lost())
+
+    assert redial.after(lost(lived=2.0)) == 16
+    assert [redial.after(Lost(AWAY, 2.0, useful=True)) for _ in range(3)] == [FLOOR + 0.5] * 3
+    assert [redial.after(lost()) for _ in range(2)] == [1, 2]
+
+
+def test_a_service_that_welcomes_and_dies_is_not_hammered() -> None:
+    """However many addresses there are: each is tried at once only as often as a stream has lived for long."""
+    redial = Redial(["a", "b", "c"], random.Random(1))
+
+    delays = [redial.after(Lost(AWAY, 0.1, useful=True)) for _ in range(20)]
+
+    assert delays[:2] == [0.0, 0.0]
+    assert all(FLOOR <= delay <= FLOOR + 0.5 for delay in delays[2:])
+    assert len(set(delays[2:])) == 18
 
 
 def test_who_is_refused_waits_for_minutes() -> None:

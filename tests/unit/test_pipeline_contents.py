@@ -26,6 +26,7 @@ from deployer_service.state import (
     Generation,
     Record,
     Rejected,
+    Reported,
     RolledBack,
     Why,
     differing,
@@ -154,12 +155,19 @@ RECORD = Record(
         "../odd": report("../odd", Deferred),
     },
     verified_at=NOW,
+    reported=Reported("2.42.0", {"global.yml": b"p" * 16}),
 )
 
 
 @pytest.mark.parametrize("record", [RECORD, Record(), replace(RECORD, verified_at=None)])
 def test_a_record_comes_back_as_it_was(record: Record) -> None:
     assert decode_record(encode_record(record)) == record
+
+
+def test_a_record_of_an_older_deployer_is_read() -> None:
+    document = json.loads(encode_record(RECORD))
+    del document["reported"]
+    assert decode_record(json.dumps(document).encode()) == replace(RECORD, reported=Reported())
 
 
 def test_a_generation_comes_back_as_it_was() -> None:
@@ -186,6 +194,7 @@ def test_a_torn_record_is_refused(cut: int) -> None:
         ("good", []),
         ("troubles", [{}]),
         ("verified_at", "yesterday"),
+        ("reported", {"version": "2.42.0", "prints": {"global.yml": "x"}}),
     ],
 )
 def test_a_record_that_somebody_else_wrote_is_refused(key: str, value: object) -> None:

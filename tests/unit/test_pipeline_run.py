@@ -380,6 +380,40 @@ class TestDeferred:
             (report,) = await world.pipeline.news()
         assert fate(report) == "Active"
 
+    async def test_a_configuration_that_prometheus_could_not_load(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1}))
+        error = FailedPrecondition.of("", Reason.CONFIG_CHECK_FAILED, "prometheus.yml: bad")
+        world.config_checker.error = error
+        result = await world.pipeline.apply(batch({A: A2, B: BROKEN}))
+        assert fates(result) == {A: "Deferred CONFIG_CHECK_FAILED", B: "Deferred CONFIG_CHECK_FAILED"}
+        assert world.directory.files == world.prometheus.running == {A: A1}
+        with pytest.raises(FailedPrecondition, match="bad"):
+            await world.pipeline.validate()
+        world.config_checker.error = None
+        async with running(world):
+            reports = await world.pipeline.news()
+        assert {each.file_name: fate(each) for each in reports} == {A: "Active", B: "Rejected PROMTOOL_CHECK_FAILED"}
+
+    async def test_the_configuration_is_not_checked_for_nothing(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1}))
+        assert world.config_checker.runs == 1
+        await world.pipeline.apply(batch({A: A1, B: BROKEN}))
+        assert world.config_checker.runs == 1
+
+    async def test_a_configuration_that_was_broken_after_it_was_checked_is_named(self, world: World) -> None:
+        world.prometheus.broken = True
+        reload = world.prometheus.reload
+
+        async def breaks(timeout: float) -> None:
+            world.config_checker.error = FailedPrecondition.of("", Reason.CONFIG_CHECK_FAILED, "prometheus.yml: bad")
+            await reload(timeout)
+
+        world.prometheus.reload = breaks  # type: ignore[method-assign]
+        outcome = (await world.pipeline.apply(batch({A: A1}))).outcomes[A].outcome
+        assert isinstance(outcome, Deferred)
+        assert outcome.why.reason is Reason.RELOAD_FAILED
+        assert "prometheus.yml: bad" in outcome.why.message
+
     async def test_a_later_batch_replaces_what_waits(self, world: World) -> None:
         world.directory.fail("store", Reason.DISK_FULL)
         await world.pipeline.apply(batch({A: A1, B: B1}))
@@ -514,6 +548,73 @@ class TestDrift:
         await world.pipeline.check_drift()
         world.prometheus.running = {}
         assert (await world.pipeline.check_drift()).reports == ()
+
+    @pytest.mark.parametrize("deployer_restarts", [False, True])
+    async def test_an_edit_that_was_loaded_and_is_gone_from_the_disk_is_reloaded_away(
+        self, world: World, deployer_restarts: bool
+    ) -> None:
+        """Between two looks: the annotation is the same, and so is the disk."""
+        await world.pipeline.apply(batch({A: A1, B: B1}))
+        by_hand = A1.replace(b"up == 0", b"up == 1")
+        world.directory.files[A] = by_hand
+        world.prometheus.restart()
+        world.directory.files[A] = A1
+        assert world.prometheus.running == {A: by_hand, B: B1}
+        if deployer_restarts:
+            await world.again().recover()
+        else:
+            result = await world.pipeline.check_drift()
+            assert [fate(report) for report in result.reports] == ["Active"]
+        assert world.pipeline.state().drifted == (A,)
+        assert world.prometheus.running == {A: A1, B: B1}
+        assert world.prometheus.reloads == 2
+        reports = await world.pipeline.news()
+        assert {report.file_name: fate(report) for report in reports} == {A: "Active"}
+        assert (await world.pipeline.check_drift()).drifted == ()
+        assert world.prometheus.reloads == 2
+
+    async def test_an_edit_that_was_loaded_right_after_our_own_load_is_noticed_too(self, world: World) -> None:
+        """Prometheus tells the time of a load in whole seconds: both look like one."""
+        await world.pipeline.apply(batch({A: A1}))
+        before = await world.prometheus.status()
+        world.directory.files[A] = A1.replace(b"up == 0", b"up == 1")
+        await world.prometheus.reload(1.0)
+        world.directory.files[A] = A1
+        assert await world.prometheus.status() == before
+        await world.clock.sleep(1.0)
+        assert (await world.pipeline.check_drift()).drifted == (A,)
+        assert world.prometheus.running == {A: A1}
+
+    async def test_such_an_edit_that_nobody_may_reload_away_stays_deferred_until_somebody_does(
+        self, world: World
+    ) -> None:
+        await world.pipeline.apply(batch({A: A1}))
+        world.directory.files[A] = A1.replace(b"up == 0", b"up == 1")
+        world.prometheus.restart()
+        world.directory.files[A] = A1
+        world.prometheus.refused = True
+        for _ in range(2):
+            await world.pipeline.check_drift()
+            (trouble,) = world.pipeline.state().record.troubles.values()
+            assert fate(trouble) == "Deferred RELOAD_REFUSED"
+        assert world.pipeline.state().drifts == 1
+        world.prometheus.restart()
+        await world.pipeline.check_drift()
+        assert not world.pipeline.state().record.troubles
+
+    async def test_another_version_of_prometheus_may_say_the_same_in_other_words(self, world: World) -> None:
+        await world.pipeline.apply(batch({A: A1}))
+        world.prometheus.restart(version="3.5.0")
+        world.prometheus.running = {A: A1 + b"# in other words\n"}
+        assert (await world.pipeline.check_drift()).drifted == ()
+        assert world.prometheus.reloads == 1
+        # from the next load on it is known how this one says it
+        await world.pipeline.apply(batch({B: B1}))
+        await world.clock.sleep(1.0)
+        await world.pipeline.check_drift()
+        world.prometheus.restart(version="3.5.0")
+        world.prometheus.running[A] = A1.replace(b"up == 0", b"up == 1")
+        assert (await world.pipeline.check_drift()).drifted == (A,)
 
     async def test_the_watch_runs_by_itself(self) -> None:
         clock = VirtualClock(by_itself=False)

@@ -152,6 +152,21 @@ async def test_one_that_ends_but_leaves_a_process_on_its_pipe(script: Callable[.
     await wait_for(lambda: not is_running(int(pids.read_text())))
 
 
+@pytest.mark.parametrize(("files", "words"), [([], "0.1"), ([b"x"] * 3, "0.1"), ([b"x" * 100_000, b""], "0.502")])
+async def test_the_more_there_is_to_check_the_longer_it_may_take(
+    script: Callable[..., Promtool], tmp_path: Path, files: list[bytes], words: str
+) -> None:
+    paths = [tmp_path / f"{number}.yml" for number in range(len(files))]
+    for path, content in zip(paths, files, strict=True):
+        path.write_bytes(content)
+    promtool = script("exec sleep 600", timeout=0.1)
+    with pytest.raises(Unavailable, match=f"did not answer within {words} s"):
+        await promtool.check_config(tmp_path, paths)
+    if paths:
+        with pytest.raises(Unavailable, match=f"did not answer within {words} s"):
+            await promtool.check_rules(paths)
+
+
 async def test_a_missing_one_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="PROMTOOL_PATH") as caught:
         await Promtool(tmp_path / "promtool").check_rules([FILE])

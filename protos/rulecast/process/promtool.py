@@ -25,6 +25,9 @@ MAX_MESSAGE = 4096
 
 # Linux limits the arguments of a process to a quarter of the stack limit, 2 MiB by default, environment included.
 _MAX_ARGUMENTS = 1024 * 1024
+# Measured on two busy cores: 0.8 us for a byte of our rules (330 of them are a rule) and 0.1 ms for a file.
+_SECONDS_PER_BYTE = 5e-6
+_SECONDS_PER_FILE = 1e-3
 _TAIL = 500
 
 HOW_TO_GET_IT = (
@@ -34,6 +37,8 @@ HOW_TO_GET_IT = (
 
 _VERSION = re.compile(r"promtool, version (\S+)")
 _VERDICT = re.compile(r"  (?:(?P<good>SUCCESS: \d+ rules? found)|(?P<bad>FAILED:))")
+_CONFIG_SECTION = re.compile(r"^Checking ", re.MULTILINE)
+_CONFIG_FAILURE = re.compile(r"^ *FAILED:(?P<words>.*)", re.MULTILINE | re.DOTALL)
 _POSITION = re.compile(r"(\d+):(\d+): ")
 _RULE = re.compile(r'group "(?P<group>(?:[^"\\]|\\.)*)", rule (?P<number>\d+), "(?P<rule>(?:[^"\\]|\\.)*)": ')
 _REPEATED_GROUP = re.compile(r'groupname: "(?P<group>(?:[^"\\]|\\.)*)" is repeated')
@@ -75,7 +80,11 @@ def find_promtool(configured: str | None = None) -> Path:
 
 
 class Promtool:
-    """The promtool at `path`. timeout: seconds that one process may take; then it is killed."""
+    """The promtool at `path`.
+
+    timeout: seconds that one process may take; then it is killed. Over many rules it may take longer: 5 s for a
+    megabyte, and 1 s for a thousand files.
+    """
 
     def __init__(self, path: Path, timeout: float = 30.0) -> None:
         self._path = path
@@ -89,9 +98,29 @@ class Promtool:
         """
         failures: list[PromtoolFailure] = []
         for some in _within_argument_limit(files):
-            code, output = await self._run("check", "rules", "--lint=none", *(str(file) for file in some))
+            seconds = await self._patience(some)
+            code, output = await self._run("check", "rules", "--lint=none", *map(str, some), seconds=seconds)
             failures.extend(_verdicts(some, code, output))
         return tuple(failures)
+
+    async def check_config(self, config: Path, rule_files: Sequence[Path]) -> tuple[PromtoolFailure, ...]:
+        """What keeps Prometheus from loading this configuration and the files that it names, rule files included.
+
+        rule_files: those that it is known to name, since the more there are the longer it takes. Raises as
+        `check_rules` does.
+        """
+        if not await asyncio.to_thread(config.exists):
+            return (PromtoolFailure(config, "there is no such file"),)
+        seconds = await self._patience(rule_files)
+        code, output = await self._run("check", "config", "--lint=none", str(config), seconds=seconds)
+        failures = tuple(_config_failures(output))
+        if code not in (0, 1) or bool(failures) != (code == 1):
+            raise _unusable(f"gave no verdict on {config}", code, output)
+        return failures
+
+    async def _patience(self, files: Sequence[Path]) -> float:
+        size = await asyncio.to_thread(_size, files)
+        return max(self._timeout, _SECONDS_PER_BYTE * size + _SECONDS_PER_FILE * len(files))
 
     async def version(self) -> str:
         """Its version, e.g. `2.42.0+ds`. Raises as `check_rules` does."""
@@ -101,8 +130,11 @@ class Promtool:
             raise _unusable("did not tell its version", code, output)
         return found[1]
 
-    async def _run(self, *arguments: str) -> tuple[int, str]:
-        """Exit code (-N if signal N ended it) and all it printed, in the order it was printed."""
+    async def _run(self, *arguments: str, seconds: float | None = None) -> tuple[int, str]:
+        """Exit code (-N if signal N ended it) and all it printed, in the order it was printed.
+
+        seconds: how long it may take; None is the timeout.
+        """
         try:
             # a session of its own, so that all it may have started can be killed with it
             process = await asyncio.create_subprocess_exec(
@@ -115,9 +147,10 @@ class Promtool:
             )
         except OSError as error:
             raise _missing(f"{str(self._path)!r} can not be run ({error.strerror})") from error
+        limit = self._timeout if seconds is None else seconds
         finished = False
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(limit):
                 output = await _read(process)
                 code = await process.wait()
             finished = True
@@ -126,7 +159,7 @@ class Promtool:
             raise Unavailable.of(
                 "",
                 Reason.PROMTOOL_TIMEOUT,
-                f"{self._path} did not answer within {self._timeout:g} s and was killed: "
+                f"{self._path} did not answer within {limit:g} s and was killed: "
                 "the machine may be overloaded, or the program hangs",
             ) from error
         finally:
@@ -162,6 +195,23 @@ def _within_argument_limit(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
         size += needed
     if start < len(files):
         yield files[start:]
+
+
+def _size(files: Sequence[Path]) -> int:
+    """In bytes. promtool is the one to say that a file is missing."""
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size
+    return total
+
+
+def _config_failures(output: str) -> Iterator[PromtoolFailure]:
+    for section in _CONFIG_SECTION.split(output)[1:]:
+        file, _, words = section.partition("\n")
+        if found := _CONFIG_FAILURE.search(words):
+            message = " ".join(found["words"].split()).removeprefix(f"{file}: ")
+            yield PromtoolFailure(Path(file), message[:MAX_MESSAGE] or "promtool does not say why")
 
 
 def _verdicts(files: Sequence[Path], code: int, output: str) -> list[PromtoolFailure]:

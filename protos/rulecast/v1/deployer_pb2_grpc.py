@@ -97,7 +97,8 @@ class DeployerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Validate(self, request, context):
-        """Runs promtool over all files of ours.
+        """Runs promtool over all files of ours. FAILED_PRECONDITION with the reason CONFIG_CHECK_FAILED where the deployer was
+        told to check Prometheus's own configuration too, and promtool refuses it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

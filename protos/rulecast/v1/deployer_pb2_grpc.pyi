@@ -44,7 +44,9 @@ class DeployerServiceStub:
     Resync: _grpc.UnaryUnaryMultiCallable[_deployer_pb2.ResyncRequest, _deployer_pb2.ResyncResponse]
     """Has the rule service compare all that is on disk. FAILED_PRECONDITION without a stream."""
     Validate: _grpc.UnaryUnaryMultiCallable[_deployer_pb2.ValidateRequest, _deployer_pb2.ValidateResponse]
-    """Runs promtool over all files of ours."""
+    """Runs promtool over all files of ours. FAILED_PRECONDITION with the reason CONFIG_CHECK_FAILED where the deployer was
+    told to check Prometheus's own configuration too, and promtool refuses it.
+    """
 
 @_typing.type_check_only
 class DeployerServiceAsyncStub(DeployerServiceStub):
@@ -62,7 +64,9 @@ class DeployerServiceAsyncStub(DeployerServiceStub):
     Resync: _aio.UnaryUnaryMultiCallable[_deployer_pb2.ResyncRequest, _deployer_pb2.ResyncResponse]  # type: ignore[assignment]
     """Has the rule service compare all that is on disk. FAILED_PRECONDITION without a stream."""
     Validate: _aio.UnaryUnaryMultiCallable[_deployer_pb2.ValidateRequest, _deployer_pb2.ValidateResponse]  # type: ignore[assignment]
-    """Runs promtool over all files of ours."""
+    """Runs promtool over all files of ours. FAILED_PRECONDITION with the reason CONFIG_CHECK_FAILED where the deployer was
+    told to check Prometheus's own configuration too, and promtool refuses it.
+    """
 
 class DeployerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The deployer's own service: what it has, what its Prometheus runs, and manual control. It answers with no rule
@@ -107,6 +111,8 @@ class DeployerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployer_pb2.ValidateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployer_pb2.ValidateResponse, _abc.Awaitable[_deployer_pb2.ValidateResponse]]:
-        """Runs promtool over all files of ours."""
+        """Runs promtool over all files of ours. FAILED_PRECONDITION with the reason CONFIG_CHECK_FAILED where the deployer was
+        told to check Prometheus's own configuration too, and promtool refuses it.
+        """
 
 def add_DeployerServiceServicer_to_server(servicer: DeployerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
