@@ -1,4 +1,4 @@
-"""What the outside sees of a process over HTTP: `/metrics`, `/health/live`, `/health/ready`."""
+"""What the outside sees of a process over HTTP: `/metrics`, `/health`, `/health/live`, `/health/ready`."""
 
 import errno
 import os
@@ -31,7 +31,10 @@ def make_registry(service: str) -> CollectorRegistry:
 
 
 def telemetry_routes(registry: CollectorRegistry, not_ready: Readiness) -> list[web.RouteDef]:
-    """`/health/live` answers 200 while the event loop turns; `/health/ready` 503 with the reason when not ready."""
+    """`/health/live` answers 200 while the event loop turns; `/health/ready` 503 with the reason when not ready.
+
+    `/health` is for those who know no such difference: the same as `/health/ready`.
+    """
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
@@ -45,7 +48,12 @@ def telemetry_routes(registry: CollectorRegistry, not_ready: Readiness) -> list[
             return web.json_response({"status": "ready"})
         return web.json_response({"status": "not ready", "why": why}, status=503)
 
-    return [web.get("/metrics", metrics), web.get("/health/live", live), web.get("/health/ready", ready)]
+    return [
+        web.get("/metrics", metrics),
+        web.get("/health", ready),
+        web.get("/health/live", live),
+        web.get("/health/ready", ready),
+    ]
 
 
 class HttpListenFailed(CanNotStart):
@@ -56,7 +64,8 @@ class HttpServer:
     """An aiohttp application on a port, from `start` to `stop`."""
 
     def __init__(self, app: web.Application, listen: HostPort) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        # a handler whose client went away would work on for nobody
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, handler_cancellation=True)
         self._listen = listen
 
     async def start(self) -> int:
