@@ -128,7 +128,7 @@ def test_a_number_in_the_path() -> None:
         ("ListAlertRules", {}, "enabled=yes", b"", "true or false"),
         ("GetRollout", {"revision": "x"}, "", b"", "not a number"),
         ("UpdateGroup", {"group.id": "a"}, "", b'{"group": {"id": "b"}}', "the path says"),
-        ("UpdateGroup", {"group.id": "a"}, "", b'{"update_mask": ["id"]}', "field mask"),
+        ("UpdateGroup", {"group.id": "a"}, "", b'{"update_mask": ["id"]}', "a list is not a text"),
         ("CreateGroup", {}, "", b"[" * 100_000, "not JSON"),
     ],
 )
@@ -194,7 +194,7 @@ def test_a_field_that_is_named_in_both_ways_is_refused() -> None:
         ({"validateOnly": True, "validate_only": True}, "validate_only"),
         ({"rule": {"spec": {"alertName": "A", "alert_name": "B"}}}, "rule.spec.alert_name"),
         (
-            {"rule": {"spec": {"parameters": [{"name": "a"}, 5]}, "mergeStrategy": 1, "merge_strategy": 2}},
+            {"rule": {"spec": {"parameters": [{"name": "a"}]}, "mergeStrategy": 1, "merge_strategy": 2}},
             "rule.merge_strategy",
         ),
     ):

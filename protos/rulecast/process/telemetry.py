@@ -1,12 +1,15 @@
 """What the outside sees of a process over HTTP: `/metrics`, `/health`, `/health/live`, `/health/ready`."""
 
 import errno
+import logging
 import os
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
@@ -60,12 +63,28 @@ class HttpListenFailed(CanNotStart):
     """The address can not be listened on; the message says which and why."""
 
 
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's log, in which what is no HTTP is no error of ours: anybody can send it."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        ours = not isinstance(exc_info, HttpProcessingError)
+        self.log(logging.ERROR if ours else logging.INFO, msg, *args, exc_info=exc_info if ours else None, **more)
+
+
 class HttpServer:
     """An aiohttp application on a port, from `start` to `stop`."""
 
     def __init__(self, app: web.Application, listen: HostPort) -> None:
-        # a handler whose client went away would work on for nobody
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, handler_cancellation=True)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_ServerLog(logging.getLogger("aiohttp.server")),
+            handle_signals=False,
+            # or a handler whose client went away works on for nobody
+            handler_cancellation=True,
+            # or a few KiB are unpacked to any size, and what can not be unpacked is logged as an error of ours
+            auto_decompress=False,
+        )
         self._listen = listen
 
     async def start(self) -> int:

@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 
 import grpc
-from aiohttp import ClientError, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
@@ -59,8 +58,8 @@ def _handler(binding: Binding, channel: grpc.aio.Channel) -> Callable[[web.Reque
 async def _body(request: web.Request) -> bytes:
     try:
         return await request.read()
-    except (ClientError, HttpProcessingError) as error:
-        message = f"the body can not be read: {error}; send what Content-Encoding and Transfer-Encoding say"
+    except web.RequestPayloadError as error:
+        message = f"the body can not be read: {error}; send it as Transfer-Encoding says"
         raise InvalidInput.of("", Reason.FIELD_INVALID, message) from None
 
 

@@ -18,6 +18,7 @@ BODY_SETTING = "limits.request_bytes"
 
 # curl's own, where nobody says -H: what is in it is read as JSON all the same
 _READ_AS_JSON = frozenset({JSON, "application/x-www-form-urlencoded"})
+_AS_IT_IS = "identity"
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 
@@ -44,9 +45,12 @@ def refusal(request: web.Request, refused: web.HTTPException) -> web.Response:
 
 
 def check_media_type(request: web.Request) -> None:
-    """Raises HTTPUnsupportedMediaType for a body that says it is something else than JSON."""
-    said = request.headers.get("Content-Type")
-    if said is None or not request.body_exists:
+    """Raises HTTPUnsupportedMediaType for a body that says it is something else than JSON, or compressed JSON."""
+    if not request.body_exists:
+        return
+    if request.headers.get("Content-Encoding", _AS_IT_IS).lower() != _AS_IT_IS:
+        raise web.HTTPUnsupportedMediaType
+    if "Content-Type" not in request.headers:
         return
     if request.content_type not in _READ_AS_JSON and not request.content_type.endswith("+json"):
         raise web.HTTPUnsupportedMediaType
@@ -84,7 +88,9 @@ def _told(request: web.Request, refused: web.HTTPException) -> tuple[RulecastErr
             message = f"{place}: the body is too large ({refused.text}); the setting {BODY_SETTING} is the limit"
             return LimitExceeded.of("", Reason.TOO_LARGE, message, setting=BODY_SETTING), None
         case web.HTTPUnsupportedMediaType():
-            message = f"{place}: the body is {request.content_type}: send JSON, with Content-Type: {JSON}"
+            packed = request.headers.get("Content-Encoding", "")
+            what = f"{request.content_type} {packed}".strip()
+            message = f"{place}: the body is {what}: send JSON, with Content-Type: {JSON}, uncompressed"
             return InvalidInput.of("", Reason.MEDIA_TYPE_UNSUPPORTED, message), None
         case _:
             return InvalidInput.of("", Reason.FIELD_INVALID, f"{place}: {refused.reason}"), None

@@ -14,6 +14,7 @@ from google.rpc import code_pb2, status_pb2
 from google.rpc import error_details_pb2 as _error_details  # noqa: F401
 
 from rule_service.api.http.bindings import Binding
+from rule_service.api.http.fit import check_fit
 from rule_service.api.http.json_body import read_json
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
@@ -35,6 +36,8 @@ _HTTP_STATUS = {
     code_pb2.UNAVAILABLE: 503,
 }
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+_SHOWN = 100
+"""Characters of a name in a message."""
 _MASK = "google.protobuf.FieldMask"
 # of the messages of json_format.ParseError
 _WAY = re.compile(r"Failed to parse (\w+) field: ")
@@ -52,13 +55,15 @@ def decode_request(binding: Binding, path: Mapping[str, str], query: Iterable[tu
         given = {binding.body: given}
     if not isinstance(given, dict):
         raise InvalidInput.of("", Reason.FIELD_INVALID, "the body is not a JSON object")
-    _refuse_both_names(binding.request.DESCRIPTOR, given, "")
+    check_fit(binding.request.DESCRIPTOR, given)
     masks = _taken_masks(binding.request, given)
     if binding.body != "*":
         _put_all(binding.request, given, query)
     elif extra := [name for name, _ in query]:
         raise InvalidInput.of(
-            extra[0], Reason.FIELD_INVALID, "this call takes no query parameters: put the field into the JSON body"
+            extra[0][:_SHOWN],
+            Reason.FIELD_INVALID,
+            "this call takes no query parameters: put the field into the JSON body",
         )
     request = binding.request()
     try:
@@ -106,31 +111,13 @@ def _unfitting(message: str) -> InvalidInput:
     return InvalidInput.of(field, Reason.FIELD_INVALID, f"the JSON does not fit the request: {problem}")
 
 
-def _refuse_both_names(message: Any, given: Any, path: str) -> None:
-    """protobuf's reader takes a field by its name and by its camelCase name, and where both are given one of them."""
-    if isinstance(given, list):
-        for at, each in enumerate(given):
-            if isinstance(each, dict):
-                _refuse_both_names(message, each, f"{path}[{at}]")
-    if not isinstance(given, dict):
-        return
-    for field in message.fields:
-        place = f"{path}.{field.name}" if path else field.name
-        if field.name != field.json_name and field.name in given and field.json_name in given:
-            raise InvalidInput.of(place, Reason.FIELD_INVALID, f"it is given as {field.json_name} too: give it once")
-        if _has_fields(field.message_type) and not field.message_type.GetOptions().map_entry:
-            _refuse_both_names(field.message_type, given.get(field.name, given.get(field.json_name)), place)
-
-
 def _taken_masks(request: type[Message], given: dict[str, Any]) -> dict[str, list[str]]:
     """Takes the field masks out of `given`: theirs are written in either case here, and keys of maps have any name."""
     masks = {}
     for field in request.DESCRIPTOR.fields:
         if field.message_type is None or field.message_type.full_name != _MASK:
             continue
-        value = given.pop(field.name, given.pop(field.json_name, ""))
-        if not isinstance(value, str):
-            raise InvalidInput.of(field.name, Reason.FIELD_INVALID, 'a field mask is a text: "config,enabled"')
+        value = given.pop(field.name, given.pop(field.json_name, None)) or ""
         masks[field.name] = [_snake(path.strip()) for path in value.split(",") if path.strip()]
     return masks
 
@@ -176,7 +163,7 @@ def _known(descriptor: Any, name: str, path: str) -> Any:
 
 
 def _unknown(path: str) -> InvalidInput:
-    return InvalidInput.of(path, Reason.FIELD_INVALID, "there is no such query parameter")
+    return InvalidInput.of(path[:_SHOWN], Reason.FIELD_INVALID, "there is no such query parameter")
 
 
 def _typed(field: Any, text: str) -> Any:
