@@ -22,8 +22,9 @@ from rule_service.api.distribution import DistributionApi
 from rule_service.api.groups import GroupApi
 from rule_service.api.history import HistoryApi
 from rule_service.api.http.bindings import bindings_of
-from rule_service.api.http.gateway import MAX_BODY_BYTES, gateway_routes, json_errors
+from rule_service.api.http.gateway import gateway_routes
 from rule_service.api.http.openapi import openapi_routes
+from rule_service.api.http.refusals import json_errors
 from rule_service.api.namespaces import NamespaceApi
 from rule_service.api.rules import AlertRuleApi
 from rule_service.api.targets import TargetApi
@@ -68,7 +69,7 @@ from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
 from rulecast.rpc.channel import open_channel
 from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
-from rulecast.rpc.server import MAX_ANSWER_BYTES, RpcServer, Service
+from rulecast.rpc.server import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, RpcServer, Service
 from rulecast.v1 import (
     delivery_pb2,
     discovery_pb2,
@@ -196,7 +197,7 @@ async def serve(settings: Settings) -> int:
             set_serving=rpc.set_serving,
             stop=stop,
         )
-        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[json_errors])
+        app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[json_errors])
         app.add_routes(telemetry_routes(registry, life.not_ready))
         bindings = bindings_of(PUBLIC)
         app.add_routes(gateway_routes(bindings, channel))

@@ -19,6 +19,7 @@ from rulecast.v1.delivery_pb2_grpc import DeliveryServiceServicer
 
 FILES_PAGE = 1000
 MAX_FILES_PAGE = 10_000
+_LARGEST = 2**32 - 1
 
 
 class DeliveryApi(DeliveryServiceServicer):
@@ -99,7 +100,7 @@ def _file(facts: FileFacts) -> pb.RuleFile:
         group_id=facts.scope.group_id if isinstance(facts.scope, GroupScope) else "",
         scope=encode.scope(facts.scope),
         rule_count=facts.rule_count,
-        size_bytes=facts.size,
+        size_bytes=min(facts.size, _LARGEST),
         modified_at=_timestamp(facts.modified_at),
         sha256=facts.sha256,
         revision=facts.revision,

@@ -289,6 +289,7 @@ async def test_a_page_token_of_a_forger_is_refused(service: Replica) -> None:
 
 
 RULES = "/api/v1/alert-rules"
+JSON = {"Content-Type": "application/json"}
 BODIES: list[tuple[str, str, bytes | str, str]] = [
     ("POST", RULES, '{"\\ud800": 1}', ""),
     ("POST", RULES, '{"rule": {"key": "\\ud83d"}}', "rule.key"),
@@ -300,11 +301,11 @@ BODIES: list[tuple[str, str, bytes | str, str]] = [
         + "}}}}",
         "rule.config.parameters[threshold]",
     ),
-    ("POST", RULES, '{"rule": {"config": {"labels": {"a": 5}}}}', "rule.config.labels"),
+    ("POST", RULES, '{"rule": {"config": {"labels": {"a": 5}}}}', "rule.config.labels[a]"),
     ("POST", RULES, '{"rule": {"priority": 2147483648}}', "rule.priority"),
-    ("POST", RULES, '{"rule": {"spec": {"parameters": [{"name": 5}]}}}', "rule.spec.parameters.name"),
+    ("POST", RULES, '{"rule": {"spec": {"parameters": [{"name": 5}]}}}', "rule.spec.parameters[0].name"),
     ("POST", RULES, '{"rule": {"scope": {"global": {}, "group_id": "x"}}}', "rule.scope"),
-    ("POST", RULES, '{"rule": {"config": ' + '{"a":' * 900 + "1" + "}" * 902, "rule.config"),
+    ("POST", RULES, '{"rule": {"config": ' + '{"a":' * 900 + "1" + "}" * 902, "rule.config.a"),
     ("POST", RULES, '{"rule":\n  {"key": tru}}', ""),
     ("POST", "/api/v1/groups", '{"wait_for": 99}', "wait_for"),
     ("POST", "/api/v1/groups", '{"wait_timeout": "1e99s"}', "wait_timeout"),
@@ -324,7 +325,7 @@ BODIES: list[tuple[str, str, bytes | str, str]] = [
 
 
 async def test_http_names_the_field_or_the_position_of_what_is_wrong(service: Replica) -> None:
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(headers=JSON) as http:
         for verb, path, body, field in BODIES:
             what = f"{verb} {path} {body[:60]!r}"
             data = io.BytesIO(body if isinstance(body, bytes) else body.encode())
@@ -337,7 +338,7 @@ async def test_http_names_the_field_or_the_position_of_what_is_wrong(service: Re
 
 async def test_broken_json_is_told_where(service: Replica) -> None:
     async with (
-        aiohttp.ClientSession() as http,
+        aiohttp.ClientSession(headers=JSON) as http,
         http.post(service.url + RULES, data=b'{"rule":\n  {"key": tru}}') as answer,
     ):
         (info, *_) = (await answer.json())["error"]["details"]

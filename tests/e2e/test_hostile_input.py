@@ -185,6 +185,7 @@ async def test_what_is_odd_but_legal_arrives_exactly(service: Replica) -> None:
     assert found["expr"] == 'cpu_percent{group_id="a\\"b\\nc\\\\d.*|{}$"} > 80'
 
 
+JSON = {"Content-Type": "application/json"}
 BODIES: dict[str, tuple[bytes | str, int]] = {
     "no JSON": ("{", 400),
     "nested without end": ("[" * 100_000, 400),
@@ -203,7 +204,7 @@ async def test_http_refuses_in_the_one_shape_of_all_errors(service: Replica) -> 
     async with aiohttp.ClientSession(base_url=service.url) as http:
         for what, (body, status) in BODIES.items():
             data = io.BytesIO(body if isinstance(body, bytes) else body.encode())
-            async with http.post("/api/v1/alert-rules", data=data) as answer:
+            async with http.post("/api/v1/alert-rules", data=data, headers=JSON) as answer:
                 error = (await answer.json())["error"]
             assert (what, answer.status, error["code"]) == (what, status, status)
             assert error["message"], what

@@ -20,7 +20,8 @@ from deploy.local.postgres import PostgresServer
 from deploy.local.prometheus import PrometheusServer
 from rule_service.api.discovery import DiscoveryApi
 from rule_service.api.http.bindings import bindings_of
-from rule_service.api.http.gateway import gateway_routes, json_errors
+from rule_service.api.http.gateway import gateway_routes
+from rule_service.api.http.refusals import json_errors
 from rule_service.domain.model import Exporter, Namespace, Target
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.usecases.discover import Discovery

@@ -128,7 +128,7 @@ def test_a_number_in_the_path() -> None:
         ("ListAlertRules", {}, "enabled=yes", b"", "true or false"),
         ("GetRollout", {"revision": "x"}, "", b"", "not a number"),
         ("UpdateGroup", {"group.id": "a"}, "", b'{"group": {"id": "b"}}', "the path says"),
-        ("UpdateGroup", {"group.id": "a"}, "", b'{"update_mask": ["id"]}', "field mask"),
+        ("UpdateGroup", {"group.id": "a"}, "", b'{"update_mask": ["id"]}', "a list is not a text"),
         ("CreateGroup", {}, "", b"[" * 100_000, "not JSON"),
     ],
 )
@@ -166,3 +166,54 @@ def test_every_code_that_we_use_has_a_status_of_its_own() -> None:
     used = (code_pb2.INVALID_ARGUMENT, code_pb2.NOT_FOUND, code_pb2.ABORTED, code_pb2.UNAVAILABLE)
     assert [encode_error(status_pb2.Status(code=code))[0] for code in used] == [400, 404, 409, 503]
     assert encode_error(status_pb2.Status(code=code_pb2.INTERNAL))[0] == 500
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "says"),
+    [
+        ("CreateGroup", b'{"group": {"id": "a"}, "group": {"id": "b"}}', "'group' twice"),
+        ("CreateGroup", b'{"group": {"id": "a", "id": "a"}}', "'id' twice"),
+        ("CreateGroup", b'{"group": {"id": "a"}, "reason": NaN}', "NaN is no JSON number"),
+        ("CreateGroup", b'{"group": -Infinity}', "-Infinity is no JSON number"),
+        ("CreateGroup", b'{"group": {"id": "\xff"}}', "byte 18 of it"),
+        ("CreateGroup", '{"group": {"id": "a"}}'.encode("utf-16"), "not UTF-8"),
+        ("CreateGroup", b"[" * 100_000, "not JSON"),
+        ("DeleteGroup", b'{"validate_only": true}', "takes no body"),
+        ("ListGroups", b'{"page_size": 5}', "takes no body"),
+    ],
+)
+def test_a_body_that_two_readers_may_understand_differently_is_refused(method: str, body: bytes, says: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        decode_request(binding(method), {"id": "a"} if method == "DeleteGroup" else {}, (), body)
+    assert says in str(refused.value)
+
+
+def test_a_field_that_is_named_in_both_ways_is_refused() -> None:
+    for body, field in (
+        ({"updateMask": "enabled", "update_mask": "enabled"}, "update_mask"),
+        ({"validateOnly": True, "validate_only": True}, "validate_only"),
+        ({"rule": {"spec": {"alertName": "A", "alert_name": "B"}}}, "rule.spec.alert_name"),
+        (
+            {"rule": {"spec": {"parameters": [{"name": "a"}]}, "mergeStrategy": 1, "merge_strategy": 2}},
+            "rule.merge_strategy",
+        ),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            decoded("UpdateAlertRule", {"rule.id": "cpu"}, body=body)
+        assert refused.value.violations[0].field == field
+
+
+def test_names_of_fields_are_read_in_both_ways() -> None:
+    one = decoded("CreateAlertRule", body={"rule": {"mergeStrategy": "OVERRIDE"}, "validateOnly": True})
+    other = decoded("CreateAlertRule", body={"rule": {"merge_strategy": "OVERRIDE"}, "validate_only": True})
+    assert one == other
+    assert decoded("ListAlertRules", query="pageSize=5&scope.groupId=a") == decoded(
+        "ListAlertRules", query="page_size=5&scope.group_id=a"
+    )
+
+
+def test_a_byte_order_mark_and_an_empty_object_do_no_harm() -> None:
+    request = decode_request(binding("CreateGroup"), {}, (), b'\xef\xbb\xbf{"group": {"id": "a"}}')
+    assert isinstance(request, group_pb2.CreateGroupRequest)
+    assert request.group.id == "a"
+    assert decode_request(binding("ListGroups"), {}, (), b"{}") == group_pb2.ListGroupsRequest()

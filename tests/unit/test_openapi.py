@@ -202,7 +202,8 @@ def test_errors_fit(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("schema", "field", "expected"),
     [
-        ("RuleFile", "size_bytes", {"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$"}),
+        ("RuleFile", "size_bytes", {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}),
+        ("RuleFile", "revision", {"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$"}),
         ("RuleFile", "sha256", {"type": "string", "contentEncoding": "base64"}),
         ("RuleFile", "modified_at", {"type": "string", "format": "date-time"}),
         ("RuleFile", "scope", {"$ref": "#/components/schemas/Scope"}),

@@ -22,9 +22,11 @@ async def test_live_ready_and_metrics() -> None:
     port = await server.start()
     try:
         assert (await get(port, "/health/live"))[0] == 200
-        assert await get(port, "/health/ready") == (503, '{"status": "not ready", "why": "starting"}')
+        for path in ("/health/ready", "/health"):
+            assert await get(port, path) == (503, '{"status": "not ready", "why": "starting"}')
         why.clear()
-        assert (await get(port, "/health/ready"))[0] == 200
+        for path in ("/health/ready", "/health"):
+            assert await get(port, path) == (200, '{"status": "ready"}')
         status, metrics = await get(port, "/metrics")
         assert status == 200
         assert 'rulecast_build_info{python="' in metrics

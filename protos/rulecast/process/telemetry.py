@@ -1,12 +1,15 @@
-"""What the outside sees of a process over HTTP: `/metrics`, `/health/live`, `/health/ready`."""
+"""What the outside sees of a process over HTTP: `/metrics`, `/health`, `/health/live`, `/health/ready`."""
 
 import errno
+import logging
 import os
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
@@ -31,7 +34,10 @@ def make_registry(service: str) -> CollectorRegistry:
 
 
 def telemetry_routes(registry: CollectorRegistry, not_ready: Readiness) -> list[web.RouteDef]:
-    """`/health/live` answers 200 while the event loop turns; `/health/ready` 503 with the reason when not ready."""
+    """`/health/live` answers 200 while the event loop turns; `/health/ready` 503 with the reason when not ready.
+
+    `/health` is for those who know no such difference: the same as `/health/ready`.
+    """
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
@@ -45,18 +51,40 @@ def telemetry_routes(registry: CollectorRegistry, not_ready: Readiness) -> list[
             return web.json_response({"status": "ready"})
         return web.json_response({"status": "not ready", "why": why}, status=503)
 
-    return [web.get("/metrics", metrics), web.get("/health/live", live), web.get("/health/ready", ready)]
+    return [
+        web.get("/metrics", metrics),
+        web.get("/health", ready),
+        web.get("/health/live", live),
+        web.get("/health/ready", ready),
+    ]
 
 
 class HttpListenFailed(CanNotStart):
     """The address can not be listened on; the message says which and why."""
 
 
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's log, in which what is no HTTP is no error of ours: anybody can send it."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        ours = not isinstance(exc_info, HttpProcessingError)
+        self.log(logging.ERROR if ours else logging.INFO, msg, *args, exc_info=exc_info if ours else None, **more)
+
+
 class HttpServer:
     """An aiohttp application on a port, from `start` to `stop`."""
 
     def __init__(self, app: web.Application, listen: HostPort) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_ServerLog(logging.getLogger("aiohttp.server")),
+            handle_signals=False,
+            # or a handler whose client went away works on for nobody
+            handler_cancellation=True,
+            # or a few KiB are unpacked to any size, and what can not be unpacked is logged as an error of ours
+            auto_decompress=False,
+        )
         self._listen = listen
 
     async def start(self) -> int:

@@ -202,6 +202,7 @@ class RuleFile(_message.Message):
     """The group whose rules are in it. Empty for the global file and for a namespace's."""
     rule_count: _builtins.int
     size_bytes: _builtins.int
+    """A number in JSON too. What is larger than 4 GiB is told as 4294967295."""
     sha256: _builtins.bytes
     """SHA-256 of its bytes, 32 bytes."""
     revision: _builtins.int

@@ -5,42 +5,27 @@ from collections.abc import Awaitable, Callable, Iterable
 import grpc
 from aiohttp import web
 from google.protobuf.message import Message
-from google.rpc import code_pb2, status_pb2
+from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from rule_service.api.http.bindings import Binding
+from rule_service.api.http.refusals import JSON, check_media_type, timeout_of
 from rule_service.api.http.transcode import decode_request, encode_error, encode_response
+from rulecast.errors import InvalidInput
+from rulecast.reasons import Reason
 from rulecast.rpc.errors import to_status
 from rulecast.rpc.interceptors import REQUEST_ID
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
 TIMEOUT = 3700.0
 """Seconds: a little more than the longest wait for a rollout."""
 
-_JSON = "application/json"
+_NEXT = "next_page_token"
 
 
 def gateway_routes(bindings: Iterable[Binding], channel: grpc.aio.Channel) -> list[web.RouteDef]:
     """One route for each binding; those with a custom verb (`:wait`) first, since they are the more specific."""
     ordered = sorted(bindings, key=lambda each: (":" not in each.path.rpartition("/")[2], each.path))
     return [web.route(each.verb, each.route, _handler(each, channel)) for each in ordered]
-
-
-@web.middleware
-async def json_errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Answers what aiohttp refuses (no such path, wrong verb, body too large) in the one shape of all errors."""
-    try:
-        return await handler(request)
-    except web.HTTPException as refused:
-        code = {404: code_pb2.NOT_FOUND, 405: code_pb2.UNIMPLEMENTED, 413: code_pb2.RESOURCE_EXHAUSTED}.get(
-            refused.status, code_pb2.INVALID_ARGUMENT
-        )
-        message = f"{request.method} {request.path}: {refused.reason}"
-        _, body = encode_error(status_pb2.Status(code=code, message=message), refused.status)
-        allowed = {"Allow": refused.headers["Allow"]} if "Allow" in refused.headers else {}
-        return web.Response(status=refused.status, body=body, content_type=_JSON, headers=allowed)
 
 
 def _handler(binding: Binding, channel: grpc.aio.Channel) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -52,17 +37,36 @@ def _handler(binding: Binding, channel: grpc.aio.Channel) -> Callable[[web.Reque
 
     async def handle(request: web.Request) -> web.Response:
         path = {field: request.match_info[f"v{at}"] for at, field in enumerate(binding.variables)}
-        given = await request.read()
+        check_media_type(request)
         try:
-            message = decode_request(binding, path, request.query.items(), given)
-            response = await call(message, timeout=TIMEOUT, metadata=_metadata(request))
+            message = decode_request(binding, path, request.query.items(), await _body(request))
+            timeout = timeout_of(request, TIMEOUT)
+            # a client that goes away cancels this handler, and with it the call
+            response = await call(message, timeout=timeout, metadata=_metadata(request))
+            body = encode_response(binding, response)
         except grpc.aio.AioRpcError as error:
             return _failed(_status_of(error))
+        except web.HTTPException:
+            raise
         except Exception as error:  # whatever it is, it is told in the one shape of all errors
             return _failed(to_status(error))
-        return web.Response(body=encode_response(binding, response), content_type=_JSON)
+        return web.Response(body=body, content_type=JSON, headers=_next_page(binding, request, response))
 
     return handle
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.RequestPayloadError as error:
+        message = f"the body can not be read: {error}; send it as Transfer-Encoding says"
+        raise InvalidInput.of("", Reason.FIELD_INVALID, message) from None
+
+
+def _next_page(binding: Binding, request: web.Request, response: Message) -> dict[str, str]:
+    """Where an answer is only the list (`response_body`), the next page's address is a header (RFC 8288)."""
+    token: str = getattr(response, _NEXT, "") if binding.response_body else ""
+    return {"Link": f'<{request.rel_url.update_query(page_token=token)}>; rel="next"'} if token else {}
 
 
 def _metadata(request: web.Request) -> grpc.aio.Metadata:
@@ -77,4 +81,4 @@ def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 def _failed(status: status_pb2.Status) -> web.Response:
     http_status, body = encode_error(status)
-    return web.Response(status=http_status, body=body, content_type=_JSON)
+    return web.Response(status=http_status, body=body, content_type=JSON)

@@ -30,7 +30,14 @@ One alert, other settings for other groups of hosts: rules in a database, proven
 Every call is a gRPC call of the same name too. Names of fields are those of the protos; camelCase is understood as
 well. A field that a request does not know is refused. 64-bit integers are text, bytes are base64, durations are
 seconds such as `1.5s`. Every error has the shape of the schema `Error`.
+
+A body is JSON in UTF-8, in which no object names a field twice. The header `Grpc-Timeout` gives a call a deadline:
+`5S`, `500m`. A call whose client goes away is cancelled: a write is then done as a whole or not at all.
 """
+_NEXT_PAGE: Json = {
+    "description": 'Where there is a next page: its address, with rel="next" (RFC 8288).',
+    "schema": {"type": "string"},
+}
 
 
 def openapi_routes(bindings: Iterable[Binding]) -> list[web.RouteDef]:
@@ -103,8 +110,11 @@ def _operation(binding: Binding, method: MethodDescriptor, schemas: Schemas, com
         if binding.response_body
         else schemas.of_message(answer)
     )
+    done = _answer("Done.", schema)
+    if binding.response_body and "next_page_token" in answer.fields_by_name:
+        done["headers"] = {"Link": _NEXT_PAGE}
     operation["responses"] = {
-        "200": _answer("Done.", schema),
+        "200": done,
         "default": {"$ref": "#/components/responses/Error"},
     }
     return operation

@@ -14,7 +14,9 @@ from google.rpc import code_pb2, status_pb2
 from google.rpc import error_details_pb2 as _error_details  # noqa: F401
 
 from rule_service.api.http.bindings import Binding
-from rulecast.errors import InvalidInput, Position
+from rule_service.api.http.fit import check_fit
+from rule_service.api.http.json_body import read_json
+from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 
 _HTTP_STATUS = {
@@ -34,10 +36,9 @@ _HTTP_STATUS = {
     code_pb2.UNAVAILABLE: 503,
 }
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+_SHOWN = 100
+"""Characters of a name in a message."""
 _MASK = "google.protobuf.FieldMask"
-_LONGEST_INTEGER = 20
-"""Digits, with the sign, of an int64."""
-_HALF = re.compile("[\ud800-\udfff]")
 # of the messages of json_format.ParseError
 _WAY = re.compile(r"Failed to parse (\w+) field: ")
 _PLACE = re.compile(r" at \"?\w+Request[\w.\[\]]*\"?\.*$")
@@ -45,17 +46,24 @@ _PLACE = re.compile(r" at \"?\w+Request[\w.\[\]]*\"?\.*$")
 
 def decode_request(binding: Binding, path: Mapping[str, str], query: Iterable[tuple[str, str]], body: bytes) -> Message:
     """The RPC's request. `path`: the values of the path's variables, by field."""
-    given = _json(body) if binding.body else {}
+    given = read_json(body)
+    if given and not binding.body:
+        # never passed over in silence: it may have been meant to say `validate_only`
+        message = f"this call takes no body: {binding.verb} has its fields in the path and the query"
+        raise InvalidInput.of("", Reason.FIELD_INVALID, message)
     if binding.body not in ("", "*"):
         given = {binding.body: given}
     if not isinstance(given, dict):
         raise InvalidInput.of("", Reason.FIELD_INVALID, "the body is not a JSON object")
+    check_fit(binding.request.DESCRIPTOR, given)
     masks = _taken_masks(binding.request, given)
     if binding.body != "*":
         _put_all(binding.request, given, query)
     elif extra := [name for name, _ in query]:
         raise InvalidInput.of(
-            extra[0], Reason.FIELD_INVALID, "this call takes no query parameters: put the field into the JSON body"
+            extra[0][:_SHOWN],
+            Reason.FIELD_INVALID,
+            "this call takes no query parameters: put the field into the JSON body",
         )
     request = binding.request()
     try:
@@ -103,50 +111,13 @@ def _unfitting(message: str) -> InvalidInput:
     return InvalidInput.of(field, Reason.FIELD_INVALID, f"the JSON does not fit the request: {problem}")
 
 
-def _json(body: bytes) -> Any:
-    if not body.strip():
-        return {}
-    try:
-        value = json.loads(body, parse_int=_integer)
-    except json.JSONDecodeError as error:
-        where = Position(error.lineno, error.colno)
-        raise InvalidInput.of("", Reason.FIELD_INVALID, f"the body is not JSON: {error.msg}", where) from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput.of("", Reason.FIELD_INVALID, f"the body is not JSON: {error}") from None
-    if b"\\u" in body:
-        _refuse_half_characters(value)
-    return value
-
-
-def _integer(digits: str) -> int | float:
-    """Beyond every field of ours an integer is a number like any other; Python reads none of thousands of digits."""
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
-
-
-def _refuse_half_characters(value: Any) -> None:
-    """JSON can escape half of a surrogate pair, which no UTF-8 and so no message can hold."""
-    waiting = [("", value)]
-    while waiting:
-        path, each = waiting.pop()
-        if isinstance(each, dict):
-            waiting += [(path, name) for name in each]
-            waiting += [(f"{path}.{name}" if path else name, inner) for name, inner in each.items()]
-        elif isinstance(each, list):
-            waiting += [(f"{path}[{at}]", inner) for at, inner in enumerate(each)]
-        elif isinstance(each, str) and _HALF.search(each):
-            message = "it holds half of a surrogate pair, which is no character: remove it"
-            raise InvalidInput.of(path, Reason.FIELD_INVALID, message)
-
-
 def _taken_masks(request: type[Message], given: dict[str, Any]) -> dict[str, list[str]]:
     """Takes the field masks out of `given`: theirs are written in either case here, and keys of maps have any name."""
     masks = {}
     for field in request.DESCRIPTOR.fields:
         if field.message_type is None or field.message_type.full_name != _MASK:
             continue
-        value = given.pop(field.name, given.pop(field.json_name, ""))
-        if not isinstance(value, str):
-            raise InvalidInput.of(field.name, Reason.FIELD_INVALID, 'a field mask is a text: "config,enabled"')
+        value = given.pop(field.name, given.pop(field.json_name, None)) or ""
         masks[field.name] = [_snake(path.strip()) for path in value.split(",") if path.strip()]
     return masks
 
@@ -192,7 +163,7 @@ def _known(descriptor: Any, name: str, path: str) -> Any:
 
 
 def _unknown(path: str) -> InvalidInput:
-    return InvalidInput.of(path, Reason.FIELD_INVALID, "there is no such query parameter")
+    return InvalidInput.of(path[:_SHOWN], Reason.FIELD_INVALID, "there is no such query parameter")
 
 
 def _typed(field: Any, text: str) -> Any:
