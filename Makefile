@@ -19,12 +19,13 @@ up: setup ## the whole of Rulecast with a demo on this machine, until Ctrl-C
 test: setup ## all tests but the long ones, on real PostgreSQL and Prometheus (ARGS=... for pytest)
 	$(PY) -m pytest -m "not prove" $(ARGS)
 
-check: setup ## format, lint, types, import contracts, generated code
+check: setup ## format, lint, types, import contracts, generated code, locks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PY) -m deploy.proto --check
+	$(PY) -m deploy.lock --check
 
 format: setup ## puts every Python file into shape
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""The command line: `serve`, `check-config`."""
+"""The command line: `serve`, `health`, `check-config`."""
 
 import argparse
 import asyncio
@@ -10,6 +10,7 @@ from pathlib import Path
 from deployer_service.settings import PREFIX, Settings
 from deployer_service.wiring import serve
 from rulecast.errors import RulecastError
+from rulecast.process.health import why_not_ready
 from rulecast.process.logs import configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
 from rulecast.process.settings_file import SettingsError
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, words in (
         ("serve", _serve, "run the deployer until SIGTERM or SIGINT"),
+        ("health", _health, "ask the deployer that runs here with these settings whether it is ready"),
         ("check-config", _check_config, "print the settings in force and where each is from, secrets masked"),
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
@@ -52,6 +54,15 @@ def _serve(loaded: Loaded[Settings]) -> int:
     except (RulecastError, CanNotStart) as error:
         print(f"deployer-service: {error}", file=sys.stderr)
         return _FAILED
+
+
+def _health(loaded: Loaded[Settings]) -> int:
+    why = why_not_ready(loaded.settings.http_listen)
+    if why is not None:
+        print(f"deployer-service: not ready: {why}", file=sys.stderr)
+        return _FAILED
+    print("ready")
+    return 0
 
 
 def _check_config(loaded: Loaded[Settings]) -> int:

@@ -1,4 +1,4 @@
-"""The command line: `serve`, `migrate`, `check-config`."""
+"""The command line: `serve`, `migrate`, `health`, `check-config`."""
 
 import argparse
 import asyncio
@@ -11,6 +11,7 @@ from rule_service.store.migrate import SchemaMismatch, migrate
 from rule_service.store.pool import wait_for_database
 from rule_service.wiring import serve
 from rulecast.errors import RulecastError
+from rulecast.process.health import why_not_ready
 from rulecast.process.logs import configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
 from rulecast.process.settings_file import SettingsError
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, words in (
         ("serve", _serve, "run the service until SIGTERM or SIGINT"),
         ("migrate", _migrate, "bring the database's schema up to date, and end"),
+        ("health", _health, "ask the service that runs here with these settings whether it is ready"),
         ("check-config", _check_config, "print the settings in force and where each is from, secrets masked"),
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
@@ -69,6 +71,15 @@ def _migrate(loaded: Loaded[Settings]) -> int:
         print(f"rule-service: {error}", file=sys.stderr)
         return 1
     print(f"the schema is at version {version}")
+    return 0
+
+
+def _health(loaded: Loaded[Settings]) -> int:
+    why = why_not_ready(loaded.settings.http_listen)
+    if why is not None:
+        print(f"rule-service: not ready: {why}", file=sys.stderr)
+        return 1
+    print("ready")
     return 0
 
 

@@ -10,6 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from deploy.local.exporter import metrics_path
+from rulecast.process.addresses import HostPort
 from rulecast.v1 import common_pb2, delivery_pb2, group_pb2, rule_pb2, target_pb2, template_pb2
 from rulecast.v1.delivery_pb2_grpc import DeliveryServiceStub
 from rulecast.v1.group_pb2_grpc import GroupServiceStub
@@ -31,6 +32,7 @@ RPC: Final = 60.0
 _CONNECT: Final = 60.0
 """Seconds that the deployer may take to reach the rule service."""
 _POLL: Final = 0.05
+_MOVED: Final = FieldMask(paths=["address", "exporters"])
 
 
 class DemoFailed(Exception):
@@ -85,16 +87,16 @@ class Demo:
             made += await _made(self._groups.CreateGroup(request, timeout=RPC))
         return _words(made, len(HOSTS), "groups", "the label group_id tells them apart")
 
-    async def create_targets(self, port: int) -> str:
-        """port: where the demo exporter plays the hosts now."""
+    async def create_targets(self, exporter: HostPort) -> str:
+        """exporter: where Prometheus reaches the demo exporter, which plays the hosts now."""
         made = 0
-        targets = [_target(host, group, port) for group, hosts in HOSTS.items() for host in hosts]
+        targets = [_target(host, group, exporter) for group, hosts in HOSTS.items() for host in hosts]
         for target in targets:
             request = target_pb2.CreateTargetRequest(target=target)
             if await _made(self._targets.CreateTarget(request, timeout=RPC)):
                 made += 1
             else:
-                moved = target_pb2.UpdateTargetRequest(target=target, update_mask=FieldMask(paths=["exporters"]))
+                moved = target_pb2.UpdateTargetRequest(target=target, update_mask=_MOVED)
                 await self._targets.UpdateTarget(moved, timeout=RPC)
         return _words(made, len(targets), "hosts", "all of them at 90 % CPU")
 
@@ -160,9 +162,9 @@ def _rule(id: str, scope: common_pb2.Scope, threshold: float) -> rule_pb2.AlertR
     return rule
 
 
-def _target(host: str, group: str, port: int) -> target_pb2.Target:
-    exporter = target_pb2.Exporter(name="node", port=port, path=metrics_path(host))
-    return target_pb2.Target(id=host, hostname=host, address="127.0.0.1", exporters=[exporter], group_ids=[group])
+def _target(host: str, group: str, at: HostPort) -> target_pb2.Target:
+    exporter = target_pb2.Exporter(name="node", port=at.port, path=metrics_path(host))
+    return target_pb2.Target(id=host, hostname=host, address=at.host, exporters=[exporter], group_ids=[group])
 
 
 async def _made(call: Awaitable[Message]) -> bool:

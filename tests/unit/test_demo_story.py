@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.demo import HOSTS, KEY, Demo, DemoFailed, demo_rules
+from rulecast.process.addresses import HostPort
 from rulecast.v1 import common_pb2, delivery_pb2, group_pb2, rule_pb2, target_pb2, template_pb2
 from rulecast.v1.delivery_pb2_grpc import DeliveryServiceServicer, add_DeliveryServiceServicer_to_server
 from rulecast.v1.group_pb2_grpc import GroupServiceServicer, add_GroupServiceServicer_to_server
@@ -109,7 +110,7 @@ async def demo(remembering: Remembering) -> AsyncIterator[Demo]:
 async def test_the_first_time_everything_is_made(demo: Demo, remembering: Remembering) -> None:
     assert await demo.load_library() == "2 alert templates loaded"
     assert await demo.create_groups() == "3 groups: the label group_id tells them apart"
-    assert await demo.create_targets(9100) == "6 hosts: all of them at 90 % CPU"
+    assert await demo.create_targets(HostPort("127.0.0.1", 9100)) == "6 hosts: all of them at 90 % CPU"
     assert await demo.create_rules() == "4 rules of the alert HighCPU: 80 % production, 95 % development, off lab"
     assert [kind for kind in remembering.created if kind.startswith("Target")] == [f"Target {h}" for h in ALL_HOSTS]
     web = remembering.created["Target web-1"]
@@ -125,16 +126,17 @@ async def test_the_second_time_all_is_kept_but_hosts_are_where_the_exporter_is(
 ) -> None:
     for _ in range(2):
         words = [await step for step in (demo.load_library(), demo.create_groups(), demo.create_rules())]
-    await demo.create_targets(9100)
+    await demo.create_targets(HostPort("127.0.0.1", 9100))
     assert remembering.moved == []
-    assert await demo.create_targets(9101) == "6 hosts are there already, and were kept"
+    assert await demo.create_targets(HostPort("exporter", 9101)) == "6 hosts are there already, and were kept"
     assert words == [
         "2 alert templates are there already",
         "3 groups are there already, and were kept",
         "4 rules of the alert HighCPU are there already, and were kept",
     ]
     assert [each.target.exporters[0].port for each in remembering.moved] == 6 * [9101]
-    assert {path for each in remembering.moved for path in each.update_mask.paths} == {"exporters"}
+    assert {path for each in remembering.moved for path in each.update_mask.paths} == {"address", "exporters"}
+    assert {each.target.address for each in remembering.moved} == {"exporter"}
 
 
 async def test_what_somebody_deleted_is_made_again_and_said(demo: Demo, remembering: Remembering) -> None:
