@@ -120,6 +120,38 @@ async def test_drift_and_a_directory_that_is_closed(
         assert not any(series.startswith(TROUBLES) for series in await here.deployer_metrics())
 
 
+async def test_one_id_leads_from_the_answer_to_every_line(
+    tmp_path: Path, database: str, prometheus_parts: PrometheusParts
+) -> None:
+    async with solo(tmp_path, database, prometheus_parts) as here:
+        spec = {"alert_name": "Cpu", "severity": "warning", "query": "cpu > 1"}
+        body = {"id": "cpu", "key": "cpu", "scope": {"global": {}}, "enabled": True, "spec": spec}
+        url = here.first.url + "/api/v1/alert-rules"
+        timeout = aiohttp.ClientTimeout(total=RPC)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with session.post(url, json={"rule": body}, headers={"X-Request-Id": "by-hand/1"}) as made:
+                assert (made.status, made.headers["X-Request-Id"]) == (200, "by-hand/1"), await made.text()
+                revision = int((await made.json())["change"]["revision"])
+            async with session.post(url, data=b"{", headers={"X-Request-Id": "by-hand/2"}) as refused:
+                assert (refused.status, refused.headers["X-Request-Id"]) == (400, "by-hand/2")
+                assert "by-hand/2" in await refused.text()
+            async with session.get(here.first.url + "/api/v1/nothing", headers={"X-Request-Id": "x" * 129}) as unknown:
+                assert (unknown.status, len(unknown.headers["X-Request-Id"])) == (404, 32)
+        await here.becomes_active(revision)
+
+        service = tmp_path / "replica.log"
+        method = "/rulecast.v1.AlertRuleService/CreateAlertRule"
+        assert logged(service, "rpc", request_id="by-hand/1", method=method, code="OK", revision=revision)
+        assert logged(service, "http request refused", request_id="by-hand/2", reason="FIELD_INVALID")
+        updates = [line for line in log_of(service) if line["event"] == "update sent" and line["revision"] == revision]
+        nonce = updates[-1]["nonce"]
+        deployer = tmp_path / "deployer.log"
+        assert logged(deployer, "prometheus reloaded", revision=revision, nonce=nonce)
+        assert logged(deployer, "update applied", revision=revision, nonce=nonce, files=1)
+        counted = await here.service_metrics()
+        assert counted['rulecast_refusals_total{grpc_service="http",reason="FIELD_INVALID"}'] == 1
+
+
 async def test_both_pages_are_whole_and_pass_promtool(
     tmp_path: Path, database: str, prometheus_parts: PrometheusParts
 ) -> None:
