@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format proto lock corpus prove faults clean
+.PHONY: help setup up test check format proto reference lock corpus prove faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,7 @@ check: setup ## format, lint, types, import contracts, generated code, locks
 	$(BIN)/lint-imports
 	$(PY) -m deploy.proto --check
 	$(PY) -m deploy.lock --check
+	$(PY) -m deploy.metrics --check
 
 format: setup ## puts every Python file into shape
 	$(BIN)/ruff format .
@@ -33,6 +34,9 @@ format: setup ## puts every Python file into shape
 
 proto: setup ## Python code and stubs from protos/rulecast/v1/*.proto
 	$(PY) -m deploy.proto
+
+reference: setup ## the reference page of the metrics, from the code
+	$(PY) -m deploy.metrics
 
 lock: setup ## requirements.lock from pyproject.toml, with the newest versions it allows
 	$(PY) -m deploy.lock

@@ -229,6 +229,7 @@ class PipelineState:
 
     drifted: what the last look found changed by others. drifts: how often a file was, since the start.
     lost: files of which the content is gone here too, so that the rule service has to send it again.
+    unproven: files that Prometheus is not known to run as they are on disk. rollbacks: how often, since the start.
     """
 
     record: Record
@@ -237,6 +238,8 @@ class PipelineState:
     notices: tuple[Notice, ...] = ()
     lost: frozenset[str] = frozenset()
     drifts: int = 0
+    unproven: frozenset[str] = frozenset()
+    rollbacks: int = 0
 
     @property
     def manifest(self) -> FileSet:

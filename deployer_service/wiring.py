@@ -34,7 +34,8 @@ from rulecast.errors import Unavailable
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
-from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
+from rulecast.rpc.interceptors import ServerInterceptor
+from rulecast.rpc.metrics import RpcMetrics
 from rulecast.rpc.server import RpcServer, Service
 from rulecast.v1 import common_pb2, deployer_pb2
 from rulecast.v1.deployer_pb2_grpc import add_DeployerServiceServicer_to_server

@@ -2,24 +2,39 @@
 
 import asyncio
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.rule_yaml import GroupText, recording_fragment, rule_file
 from rule_service.usecases.ports_check import CheckFailure
-from rulecast.process.promtool import Promtool
+from rulecast.errors import Unavailable
+from rulecast.process.promtool import Promtool, PromtoolFailure
+from rulecast.reasons import Reason
+
+
+class RunWatch(Protocol):
+    """Is told of every run of promtool."""
+
+    def promtool_ran(self, seconds: float) -> None: ...
+
+    def promtool_failed(self, reason: Reason) -> None: ...
 
 
 class PromtoolChecker:
     """One process for one call. At most `at_once` run at a time: each takes a core.
 
-    folder: for temporary files; None is the system's.
+    folder: for temporary files; None is the system's. watch: is told of every run.
     """
 
-    def __init__(self, promtool: Promtool, at_once: int, folder: Path | None = None) -> None:
+    def __init__(
+        self, promtool: Promtool, at_once: int, folder: Path | None = None, watch: RunWatch | None = None
+    ) -> None:
         self._promtool = promtool
         self._folder = folder
+        self._watch = watch
         self._slots = asyncio.Semaphore(at_once)
 
     async def check(self, rules: Sequence[RenderedRule]) -> tuple[CheckFailure, ...]:
@@ -28,7 +43,7 @@ class PromtoolChecker:
             with tempfile.TemporaryDirectory(prefix="check-", dir=self._folder) as folder:
                 file = Path(folder, "rules.yml")
                 await asyncio.to_thread(file.write_text, _as_file(rules), encoding="utf-8")
-                failures = await self._promtool.check_rules([file])
+                failures = await self._run(file)
         first: dict[str, CheckFailure] = {}
         for failure in failures:
             if failure.group is None:
@@ -36,6 +51,18 @@ class PromtoolChecker:
             rule = rules[int(failure.group)]
             first.setdefault(rule.rule_id, CheckFailure(rule.rule_id, failure.message, failure.query_position))
         return tuple(first.values())
+
+    async def _run(self, file: Path) -> Sequence[PromtoolFailure]:
+        start = time.perf_counter()
+        try:
+            failures = await self._promtool.check_rules([file])
+        except Unavailable as error:
+            if self._watch is not None:
+                self._watch.promtool_failed(error.reason)
+            raise
+        if self._watch is not None:
+            self._watch.promtool_ran(time.perf_counter() - start)
+        return failures
 
 
 class NoChecker:

@@ -22,7 +22,7 @@ from rule_service.api.distribution import DistributionApi
 from rule_service.api.groups import GroupApi
 from rule_service.api.history import HistoryApi
 from rule_service.api.http.bindings import bindings_of
-from rule_service.api.http.gateway import gateway_routes
+from rule_service.api.http.gateway import gateway_routes, request_ids
 from rule_service.api.http.openapi import openapi_routes
 from rule_service.api.http.refusals import json_errors
 from rule_service.api.namespaces import NamespaceApi
@@ -34,16 +34,17 @@ from rule_service.changelog.reader import PostgresChangeLog
 from rule_service.changelog.wake import Listener
 from rule_service.library import load_library
 from rule_service.life import Life
+from rule_service.metrics import EditMetrics, OverviewMetrics, StreamMetrics
 from rule_service.promtool import NoChecker, PromtoolChecker
 from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.settings import Settings
 from rule_service.store.deployers import PostgresDeployers
+from rule_service.store.overview import PostgresOverviews
 from rule_service.store.pool import connect
 from rule_service.store.revisions import PostgresHistory
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.stream.commands import COMMANDS, StreamCommands
 from rule_service.stream.hub import Hub
-from rule_service.stream.metrics import StreamMetrics
 from rule_service.stream.notices import PostgresNotices
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
@@ -62,13 +63,15 @@ from rule_service.usecases.targets import TargetEdits
 from rule_service.usecases.templates import TemplateEdits
 from rule_service.usecases.understand import Understanding
 from rule_service.usecases.waiting import RolloutWaiter
+from rule_service.usecases.watch import Watch
 from rulecast.errors import Unavailable
 from rulecast.process.private_folder import private_folder
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
 from rulecast.rpc.channel import open_channel
-from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
+from rulecast.rpc.interceptors import ServerInterceptor
+from rulecast.rpc.metrics import RpcMetrics
 from rulecast.rpc.server import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, RpcServer, Service
 from rulecast.v1 import (
     delivery_pb2,
@@ -119,7 +122,8 @@ async def serve(settings: Settings) -> int:
 
     async with AsyncExitStack() as stack:
         private = stack.enter_context(private_folder())
-        checker = await _checker(settings.promtool, private)
+        edit_metrics = EditMetrics(registry)
+        checker = await _checker(settings.promtool, private, edit_metrics)
         database = await connect(dsn, min_size=0, max_size=settings.database.pool_size)
         stack.push_async_callback(database.close)
         store = PostgresStore(database)
@@ -145,7 +149,7 @@ async def serve(settings: Settings) -> int:
         )
 
         waiter = RolloutWaiter(store, listener.anything)
-        publisher = Publisher(store, checker, waiter)
+        publisher = Publisher(store, checker, waiter, edit_metrics)
         delivery = Delivery(store, deployers, publisher, waiter, commands)
         public: tuple[Callable[[grpc.aio.Server], None], ...] = (
             partial(add_NamespaceServiceServicer_to_server, NamespaceApi(NamespaceEdits(publisher), store)),
@@ -167,6 +171,7 @@ async def serve(settings: Settings) -> int:
             ),
         )
 
+        rpc_metrics = RpcMetrics(registry)
         # for our own HTTP alone
         own = private / "grpc"
         rpc = RpcServer(
@@ -178,12 +183,13 @@ async def serve(settings: Settings) -> int:
                     partial(distribution.register, DistributionApi(stream, store, stop)),
                 ),
             ],
-            interceptors=[ServerInterceptor(RpcMetrics(registry))],
+            interceptors=[ServerInterceptor(rpc_metrics)],
             stopping=stop,
             socket=own,
         )
         channel = open_channel(f"unix:{own}", max_answer_bytes=MAX_ANSWER_BYTES)
         stack.push_async_callback(channel.close)
+        watch = Watch(PostgresOverviews(database))
         life = Life(
             dsn,
             migrating=settings.database.migrate,
@@ -192,15 +198,17 @@ async def serve(settings: Settings) -> int:
                 "listener": listener.run,
                 "hub": hub.run,
                 "commands": commands.run,
+                "watch": watch.run,
                 "pruner": Pruner(database, timedelta(seconds=settings.history.retention)).run,
             },
             set_serving=rpc.set_serving,
             stop=stop,
         )
-        app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[json_errors])
+        registry.register(OverviewMetrics(lambda: watch.overview, lambda: watch.up, lambda: life.not_ready() is None))
+        app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[request_ids, json_errors])
         app.add_routes(telemetry_routes(registry, life.not_ready))
         bindings = bindings_of(PUBLIC)
-        app.add_routes(gateway_routes(bindings, channel))
+        app.add_routes(gateway_routes(bindings, channel, partial(rpc_metrics.refused, "http")))
         app.add_routes(openapi_routes(bindings))
         http = HttpServer(app, settings.http_listen)
 
@@ -219,7 +227,7 @@ async def serve(settings: Settings) -> int:
         return await supervise({"rule service": life.run}, stop)
 
 
-async def _checker(settings: PromtoolSettings, folder: Path) -> RuleChecker:
+async def _checker(settings: PromtoolSettings, folder: Path, metrics: EditMetrics) -> RuleChecker:
     """Found and able to run, unless validation is switched off."""
     if not settings.enabled:
         return NoChecker()
@@ -232,4 +240,4 @@ async def _checker(settings: PromtoolSettings, folder: Path) -> RuleChecker:
             error.reason,
             f"{error}. No rule is saved unchecked; to do without, set PROMETHEUS_VALIDATE_RULES=false",
         ) from error
-    return PromtoolChecker(promtool, settings.at_once, folder)
+    return PromtoolChecker(promtool, settings.at_once, folder, metrics)

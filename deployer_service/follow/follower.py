@@ -31,7 +31,10 @@ class Connection:
 
 
 class Follower:
-    """addresses: of rule services, `host:port`, at least one. on_update: hears of every batch, for the metrics."""
+    """addresses: of rule services, `host:port`, at least one.
+
+    on_update: hears of every batch and of the seconds from its last fragment, for the metrics.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class Follower:
         pipeline: Pipeline,
         identity: Identity,
         source: random.Random,
-        on_update: Callable[[BatchResult], None],
+        on_update: Callable[[BatchResult, float], None],
     ) -> None:
         self._upstream = upstream
         self._pipeline = pipeline

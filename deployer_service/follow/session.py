@@ -71,7 +71,7 @@ class Session:
         memory: Memory,
         identity: Identity,
         source: random.Random,
-        on_update: Callable[[BatchResult], None],
+        on_update: Callable[[BatchResult, float], None],
     ) -> None:
         self._stream = stream
         self._pipeline = pipeline
@@ -199,13 +199,15 @@ class Session:
             await work()
 
     async def _apply(self, update: Update) -> None:
-        result = await self._pipeline.apply(update.batch)
-        self._on_update(result)
-        self._memory.note(result.outcomes.values())
-        took = self._loop.time() - update.received_at
-        if await self._send(messages.answer(update.nonce, result, took, self._memory.once_troubled)):
-            self._useful = True
-        await self._compare(update.manifest_hash)
+        with structlog.contextvars.bound_contextvars(revision=update.batch.to_revision, nonce=update.nonce):
+            result = await self._pipeline.apply(update.batch)
+            took = self._loop.time() - update.received_at
+            self._on_update(result, took)
+            self._memory.note(result.outcomes.values())
+            _log.info("update applied", files=len(result.outcomes), seconds=round(took, 3))
+            if await self._send(messages.answer(update.nonce, result, took, self._memory.once_troubled)):
+                self._useful = True
+            await self._compare(update.manifest_hash)
 
     async def _follow_progress(self, progress: pb.Progress) -> None:
         """All up to this revision was sent before it was named, and so is done by now."""

@@ -66,6 +66,7 @@ class Deployment:
     doubtful: files that were good, but that Prometheus has to be asked about again.
     pending: what could not be put in place and waits in memory; None is a deletion.
     drifted: what was found changed by somebody else since `forget_drift`. drifts: how often that was, since the start.
+    rollbacks: how often files were put back as Prometheus last ran them, since the start.
     lost: files whose content is gone here, until the rule service says something about them; what is told of each.
     tampered: files put right after somebody else had changed them. Prometheus may have loaded them as they were then,
     or is known to, and an edit by hand keeps the annotation that a rule is known by: only a load after that tells.
@@ -78,6 +79,7 @@ class Deployment:
         self.pending: dict[str, Put | None] = {}
         self.drifted: tuple[str, ...] = ()
         self.drifts = 0
+        self.rollbacks = 0
         self.lost: Reports = {}
         self.tampered: frozenset[str] = frozenset()
         self._seen_since: PrometheusStatus | None = None  # Prometheus as first seen after the files were put right
@@ -267,6 +269,7 @@ class Deployment:
         if gone:
             log.error("last good content is gone, removing the files", files=gone)
         await self._move_to(_without(files, gone), culprits)
+        self.rollbacks += 1
 
     async def _move_to(self, files: Files, names: Collection[str]) -> None:
         hashes = {name: files[name].sha256 for name in names if name in files}

@@ -202,7 +202,16 @@ class Pipeline:
 
     def state(self) -> PipelineState:
         here = self._here
-        return PipelineState(here.record, here.seen, here.drifted, here.notices, frozenset(here.lost), here.drifts)
+        return PipelineState(
+            here.record,
+            here.seen,
+            here.drifted,
+            here.notices,
+            frozenset(here.lost),
+            here.drifts,
+            here.unproven,
+            here.rollbacks,
+        )
 
     async def close(self) -> None:
         async with self._turn:

@@ -16,7 +16,7 @@ import structlog
 
 from rule_service.domain.layout import parse_file_name
 from rule_service.domain.model import Group, GroupScope
-from rule_service.stream.metrics import StreamMetrics
+from rule_service.metrics import StreamMetrics
 from rule_service.stream.ports import Groups
 from rule_service.stream.snapshot import Entry, Snapshot
 from rule_service.stream.view import Serves, View

@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass, field
 
+from rule_service.metrics import StreamMetrics
 from rule_service.stream.hub import Hub
-from rule_service.stream.metrics import StreamMetrics
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.updates import Updates
 from rule_service.usecases.ports_delivery import DeployerLeases

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import structlog
+
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import RuleFile, assemble_file, group_names, parse_file_name
 from rule_service.domain.model import KeyWorld, Scope
@@ -34,9 +36,10 @@ from rule_service.usecases.ports import (
     Transaction,
 )
 from rule_service.usecases.ports_check import RuleChecker
+from rule_service.usecases.ports_watch import EditOutcome, EditWatch, Unwatched
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast.digest import file_sha256
-from rulecast.errors import Conflict, InvalidInput, RulecastError
+from rulecast.errors import Conflict, InvalidInput, RulecastError, Unavailable
 from rulecast.reasons import Reason
 
 T = TypeVar("T")
@@ -100,12 +103,15 @@ class _Attempt(Generic[T]):
 
 
 class Publisher:
-    """Runs edits. One for the process."""
+    """Runs edits. One for the process. watch: is told how each ended."""
 
-    def __init__(self, store: Store, checker: RuleChecker, waiter: RolloutWaiter) -> None:
+    def __init__(
+        self, store: Store, checker: RuleChecker, waiter: RolloutWaiter, watch: EditWatch | None = None
+    ) -> None:
         self._store = store
         self._checker = checker
         self._waiter = waiter
+        self._watch = watch or Unwatched()
         self._turn = asyncio.Lock()
 
     async def publish(self, edit: Edit[T], options: WriteOptions, first: First[T] | None = None) -> Written[T]:
@@ -116,19 +122,35 @@ class Publisher:
         """
         if first is not None and options.request is not None:
             edit = _once(edit, options.method, options.request, first)
+        try:
+            revision, attempt = await self._publish(edit, options)
+        except Exception as error:
+            self._watch.edited(options.method, _outcome_of(error))
+            raise
+        if options.validate_only:
+            self._watch.edited(options.method, EditOutcome.DRY_RUN)
+            return attempt.written(Change(0, attempt.files, attempt.warnings))
+        self._watch.edited(options.method, EditOutcome.COMMITTED if revision else EditOutcome.UNCHANGED)
+        revision = revision or attempt.edited.answered
+        rollout = None
+        if revision:
+            # in every line that is logged for this call from now on
+            structlog.contextvars.bind_contextvars(revision=revision)
+            rollout = await self._waiter.wait(revision, options.wait_timeout)
+        return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
+
+    async def _publish(self, edit: Edit[T], options: WriteOptions) -> tuple[int, _Attempt[T]]:
+        """The revision, 0 where none was made, and what was done or would be."""
         accepted: set[_Checked] = set()
         attempt = await self._try(edit)
         await self._check(attempt, accepted)
-        if options.validate_only:
-            return attempt.written(Change(0, attempt.files, attempt.warnings))
         revision = 0
-        if not attempt.empty:
-            revision, attempt = await self._commit(edit, accepted, options)
-        if attempt.unchecked(accepted):
-            revision, attempt = await self._commit_in_turn(edit, attempt, accepted, options)
-        revision = revision or attempt.edited.answered
-        rollout = await self._waiter.wait(revision, options.wait_timeout) if revision else None
-        return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
+        if not options.validate_only:
+            if not attempt.empty:
+                revision, attempt = await self._commit(edit, accepted, options)
+            if attempt.unchecked(accepted):
+                revision, attempt = await self._commit_in_turn(edit, attempt, accepted, options)
+        return revision, attempt
 
     async def _try(self, edit: Edit[T]) -> _Attempt[T]:
         async with self._store.transaction(rollback=True) as transaction:
@@ -195,6 +217,11 @@ def _once(edit: Edit[T], method: str, request: Request, first: First[T]) -> Edit
         return Edited(await first(transaction, answered.resource_id), answered=answered.revision)
 
     return guarded
+
+
+def _outcome_of(error: Exception) -> EditOutcome:
+    blameless = isinstance(error, RulecastError) and not isinstance(error, Unavailable)
+    return EditOutcome.REFUSED if blameless else EditOutcome.FAILED
 
 
 def _checked(rule: RenderedRule) -> _Checked:

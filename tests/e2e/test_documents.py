@@ -10,6 +10,7 @@ import pytest
 
 from deploy.local.demo import Demo
 from deploy.local.parts import PrometheusParts
+from rulecast.process.addresses import HostPort
 from tests.support.documents import DOCS, TRANSLATED, Block, read_document
 from tests.support.standins import covers, environment
 from tests.support.system import System, running_system
@@ -36,7 +37,7 @@ async def test_commands_do_what_the_document_says(
     shell = environment(tmp_path / "shell")
     async with running_system(tmp_path, database, prometheus_parts) as system:
         demo = Demo(system.first.channel)
-        for step in (demo.load_library(), demo.create_groups(), demo.create_targets(9), demo.create_rules()):
+        for step in (demo.load_library(), demo.create_groups(), demo.create_targets(HostPort("127.0.0.1", 9)), demo.create_rules()):
             await step
         await system.settled()
         for at, block in enumerate(blocks):

@@ -1,12 +1,22 @@
 """What operators see after something went wrong: metrics of both services, and log lines with reason and path."""
 
+import asyncio
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import grpc
+import pytest
+
+import deployer_service.metrics
+import rule_service.metrics
+import rulecast.rpc.metrics
 from deploy.local.parts import PrometheusParts
+from rulecast.process.metrics import declared
 from rulecast.reasons import Reason
-from rulecast.v1 import common_pb2, delivery_pb2
+from rulecast.v1 import common_pb2, delivery_pb2, rule_pb2
 from tests.support.solo import UNCHECKED, UNKNOWN_FUNCTION, Solo, solo, told
 from tests.support.system import RPC, cpu_rule, global_scope, group_scope
 from tests.support.waiting import wait_for
@@ -108,6 +118,95 @@ async def test_drift_and_a_directory_that_is_closed(
         )
         await here.becomes_active(closed.revision)
         assert not any(series.startswith(TROUBLES) for series in await here.deployer_metrics())
+
+
+async def test_one_id_leads_from_the_answer_to_every_line(
+    tmp_path: Path, database: str, prometheus_parts: PrometheusParts
+) -> None:
+    async with solo(tmp_path, database, prometheus_parts) as here:
+        spec = {"alert_name": "Cpu", "severity": "warning", "query": "cpu > 1"}
+        body = {"id": "cpu", "key": "cpu", "scope": {"global": {}}, "enabled": True, "spec": spec}
+        url = here.first.url + "/api/v1/alert-rules"
+        timeout = aiohttp.ClientTimeout(total=RPC)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with session.post(url, json={"rule": body}, headers={"X-Request-Id": "by-hand/1"}) as made:
+                assert (made.status, made.headers["X-Request-Id"]) == (200, "by-hand/1"), await made.text()
+                revision = int((await made.json())["change"]["revision"])
+            async with session.post(url, data=b"{", headers={"X-Request-Id": "by-hand/2"}) as refused:
+                assert (refused.status, refused.headers["X-Request-Id"]) == (400, "by-hand/2")
+                assert "by-hand/2" in await refused.text()
+            async with session.get(here.first.url + "/api/v1/nothing", headers={"X-Request-Id": "x" * 129}) as unknown:
+                assert (unknown.status, len(unknown.headers["X-Request-Id"])) == (404, 32)
+        await here.becomes_active(revision)
+
+        service = tmp_path / "replica.log"
+        method = "/rulecast.v1.AlertRuleService/CreateAlertRule"
+        assert logged(service, "rpc", request_id="by-hand/1", method=method, code="OK", revision=revision)
+        assert logged(service, "http request refused", request_id="by-hand/2", reason="FIELD_INVALID")
+        updates = [line for line in log_of(service) if line["event"] == "update sent" and line["revision"] == revision]
+        nonce = updates[-1]["nonce"]
+        deployer = tmp_path / "deployer.log"
+        assert logged(deployer, "prometheus reloaded", revision=revision, nonce=nonce)
+        assert logged(deployer, "update applied", revision=revision, nonce=nonce, files=1)
+        counted = await here.service_metrics()
+        assert counted['rulecast_refusals_total{grpc_service="http",reason="FIELD_INVALID"}'] == 1
+
+
+async def test_both_pages_are_whole_and_pass_promtool(
+    tmp_path: Path, database: str, prometheus_parts: PrometheusParts
+) -> None:
+    async with solo(tmp_path, database, prometheus_parts) as here:
+        await here.create(cpu_rule("everywhere", global_scope(), 90))
+        await here.set_threshold("everywhere", 80)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await here.set_query("everywhere", "sum({{ .threshold }}")
+        await here.disable("everywhere")
+        dry = rule_pb2.CreateAlertRuleRequest(rule=cpu_rule("other", group_scope("g"), 90), validate_only=True)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await here.first.rules.CreateAlertRule(dry, timeout=RPC)
+        await wait_for(lambda: _counts(here, "rulecast_revision", 3), RPC)
+        await wait_for(lambda: _counts(here, 'rulecast_rollout_lag_revisions{deployer="deployer"}', 0), RPC)
+
+        service = await here.service_metrics()
+        update = 'rulecast_edits_total{method="UpdateAlertRule",outcome='
+        assert (service[update + '"committed"}'], service[update + '"refused"}']) == (2, 1)
+        assert service['rulecast_edits_total{method="CreateAlertRule",outcome="committed"}'] == 1
+        assert service['rulecast_validation_failures_total{reason="QUERY_INVALID"}'] == 1
+        assert (service['rulecast_rules{state="disabled"}'], service["rulecast_rendered_rules"]) == (1, 0)
+        assert (service["rulecast_ready"], service["rulecast_database_up"]) == (1, 1)
+        assert service["rulecast_promtool_seconds_count"] >= 2
+        lag = 'rulecast_rollout_lag_seconds{deployer="deployer"}'
+        assert (service[lag], service['rulecast_rollout_connected{deployer="deployer"}']) == (0, 1)
+        at = await here.deployer_metrics()
+        assert (at["rulecast_deployer_unverified_files"], at["rulecast_deployer_rollbacks_total"]) == (0, 0)
+        assert at["rulecast_deployer_prometheus_reload_successful"] == 1
+        assert at["rulecast_deployer_batch_seconds_count"] == 3
+
+        for url, modules in (
+            (here.first.url + "/metrics", (rule_service.metrics, rulecast.rpc.metrics)),
+            (here.metrics_url, (deployer_service.metrics, rulecast.rpc.metrics)),
+        ):
+            page = await _page(url)
+            missing = [each.name for each in declared(*modules) if f"# HELP {each.name} " not in page]
+            assert not missing
+            linted = await asyncio.to_thread(_linted, prometheus_parts.promtool, page)
+            assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+async def _page(url: str) -> str:
+    timeout = aiohttp.ClientTimeout(total=RPC)
+    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+        return await answer.text()
+
+
+def _linted(promtool: Path, page: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [promtool, "check", "metrics"], input=page, capture_output=True, text=True, timeout=RPC, check=False
+    )
+
+
+async def _counts(here: Solo, series: str, value: float) -> bool:
+    return (await here.service_metrics()).get(series) == value
 
 
 async def _has(here: Solo, series: str, value: float) -> bool:

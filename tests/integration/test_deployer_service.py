@@ -202,7 +202,8 @@ async def test_health_and_metrics(here: Here) -> None:
         "rulecast_deployer_batches_total 1.0",
         'rulecast_deployer_files_total{reason="",state="active"} 1.0',
         'rulecast_build_info{python="',
-        'grpc_server_handled_total{grpc_code="OK",grpc_method="/grpc.health.v1.Health/Check"}',
+        'grpc_server_handled_total{grpc_code="OK",grpc_method="Check",grpc_service="grpc.health.v1.Health",'
+        'grpc_type="unary"}',
     ):
         assert line in metrics
 

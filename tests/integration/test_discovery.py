@@ -20,7 +20,7 @@ from deploy.local.postgres import PostgresServer
 from deploy.local.prometheus import PrometheusServer
 from rule_service.api.discovery import DiscoveryApi
 from rule_service.api.http.bindings import bindings_of
-from rule_service.api.http.gateway import gateway_routes
+from rule_service.api.http.gateway import gateway_routes, request_ids
 from rule_service.api.http.refusals import json_errors
 from rule_service.domain.model import Exporter, Namespace, Target
 from rule_service.store.unit_of_work import PostgresStore
@@ -28,7 +28,8 @@ from rule_service.usecases.discover import Discovery
 from rulecast.process.addresses import HostPort
 from rulecast.process.telemetry import HttpServer
 from rulecast.rpc.channel import open_channel
-from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
+from rulecast.rpc.interceptors import ServerInterceptor
+from rulecast.rpc.metrics import RpcMetrics
 from rulecast.rpc.server import MAX_ANSWER_BYTES, RpcServer, Service
 from rulecast.v1 import discovery_pb2
 from rulecast.v1.discovery_pb2_grpc import add_DiscoveryServiceServicer_to_server
@@ -58,7 +59,7 @@ async def serving(store: PostgresStore) -> AsyncIterator[str]:
         stack.push_async_callback(rpc.stop, 0.1)
         channel = open_channel(f"127.0.0.1:{port}", max_answer_bytes=MAX_ANSWER_BYTES)
         stack.push_async_callback(channel.close)
-        app = web.Application(middlewares=[json_errors])
+        app = web.Application(middlewares=[request_ids, json_errors])
         app.add_routes(gateway_routes(bindings_of([DESCRIPTOR]), channel))
         http = HttpServer(app, HostPort("127.0.0.1", 0))
         stack.push_async_callback(http.stop)

@@ -19,7 +19,8 @@ from rulecast.errors import NotFound
 from rulecast.reasons import Reason
 from rulecast.rpc.channel import open_channel
 from rulecast.rpc.errors import from_rpc_error
-from rulecast.rpc.interceptors import REQUEST_ID, RpcMetrics, ServerInterceptor
+from rulecast.rpc.interceptors import REQUEST_ID, ServerInterceptor
+from rulecast.rpc.metrics import RpcMetrics
 from rulecast.rpc.server import ListenFailed, RpcServer, Service
 from rulecast.v1 import distribution_pb2 as pb
 from rulecast.v1 import distribution_pb2_grpc as pb_grpc
@@ -27,8 +28,8 @@ from tests.support.ports import taken_port
 from tests.support.waiting import wait_for
 
 NAME = "rulecast.v1.DistributionService"
-MANIFEST = f"/{NAME}/GetManifest"
-SYNC = f"/{NAME}/Sync"
+MANIFEST = "GetManifest"
+SYNC = "Sync"
 
 
 class Distribution(pb_grpc.DistributionServiceServicer):
@@ -85,7 +86,8 @@ class Running:
         self.registry = registry
 
     def handled(self, method: str, code: str) -> float:
-        labels = {"grpc_method": method, "grpc_code": code}
+        kind = "bidi_stream" if method == "Sync" else "unary"
+        labels = {"grpc_type": kind, "grpc_service": NAME, "grpc_method": method, "grpc_code": code}
         return self.registry.get_sample_value("grpc_server_handled_total", labels) or 0.0
 
 
@@ -163,6 +165,35 @@ async def test_a_request_id_is_taken_from_the_client_or_made() -> None:
         first, second = up.servicer.request_ids
         assert first == "from-client"
         assert len(second) == 32
+
+
+async def test_the_request_id_is_answered_whether_it_worked_or_not() -> None:
+    async with running() as up, channel_to(up.address) as channel:
+        stub = pb_grpc.DistributionServiceStub(channel)
+        for deployer, id in (("", "worked"), ("missing", "refused"), ("abort", "aborted"), ("broken", "broke")):
+            metadata = grpc.aio.Metadata((REQUEST_ID, id))
+            call = stub.GetManifest(pb.GetManifestRequest(deployer_id=deployer), metadata=metadata)
+            await asyncio.wait([asyncio.ensure_future(call.code())])
+            assert (await call.trailing_metadata()).get(REQUEST_ID) == id
+
+
+async def test_refusals_are_counted_and_logged_by_their_reason() -> None:
+    async with running() as up, channel_to(up.address) as channel:
+        stub = pb_grpc.DistributionServiceStub(channel)
+        with structlog.testing.capture_logs() as lines:
+            for deployer in ("missing", "missing", "broken"):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await stub.GetManifest(pb.GetManifestRequest(deployer_id=deployer))
+
+        counted = up.registry.get_sample_value
+        labels = {"grpc_service": NAME, "reason": "DEPLOYER_NOT_FOUND"}
+        assert counted("rulecast_refusals_total", labels) == 2
+        assert counted("rulecast_refusals_total", {**labels, "reason": "INTERNAL"}) == 1
+        assert [line["reason"] for line in lines if line["event"] == "rpc"] == [
+            "DEPLOYER_NOT_FOUND",
+            "DEPLOYER_NOT_FOUND",
+            "INTERNAL",
+        ]
 
 
 async def test_a_stream_goes_both_ways_and_its_error_arrives() -> None:

@@ -201,7 +201,9 @@ async def following(
     upstream, stop = FakeUpstream(), asyncio.Event()
     results: list[BatchResult] = []
     await world.pipeline.recover()
-    follower = Follower(upstream, addresses, world.pipeline, IDENTITY, source or Latest(), results.append)
+    follower = Follower(
+        upstream, addresses, world.pipeline, IDENTITY, source or Latest(), lambda result, _: results.append(result)
+    )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(follower.run(stop), name="follower")
         yield Following(world, upstream, follower, stop, results)

@@ -17,12 +17,12 @@ from rule_service.changelog.reader import PostgresChangeLog
 from rule_service.changelog.wake import Listener
 from rule_service.domain.layout import RuleFile, parse_file_name
 from rule_service.domain.model import Group, Scope
+from rule_service.metrics import StreamMetrics
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.stream.commands import COMMANDS, StreamCommands
 from rule_service.stream.fragments import LIMIT
 from rule_service.stream.hub import Hub
-from rule_service.stream.metrics import StreamMetrics
 from rule_service.stream.notices import PostgresNotices
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
@@ -39,7 +39,8 @@ from rule_service.usecases.ports_delivery import (
 )
 from rulecast.digest import file_sha256, manifest_hash
 from rulecast.rpc.channel import open_channel
-from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
+from rulecast.rpc.interceptors import ServerInterceptor
+from rulecast.rpc.metrics import RpcMetrics
 from rulecast.rpc.server import RpcServer, Service
 from rulecast.v1 import common_pb2
 from rulecast.v1 import distribution_pb2 as pb

@@ -19,7 +19,7 @@ class Living:
         self.upstream = FakeUpstream()
         self.stop = asyncio.Event()
         self.recovered = asyncio.Event()
-        follower = Follower(self.upstream, ["a:1"], self.world.pipeline, IDENTITY, Latest(), lambda _: None)
+        follower = Follower(self.upstream, ["a:1"], self.world.pipeline, IDENTITY, Latest(), lambda *_: None)
         self.life = Life(self.world.pipeline, follower, self.stop, Latest(), self._recovered)
 
     async def _recovered(self) -> None:

@@ -35,9 +35,9 @@ def test_files_are_counted_by_what_became_of_them(registry: CollectorRegistry) -
     metrics = Metrics(registry)
     full, bad = Why(Reason.DISK_FULL, "full"), Why(Reason.PROMTOOL_CHECK_FAILED, "bad")
 
-    metrics.batch(result(Active(), Active(), Rejected(bad), RolledBack(bad)))
-    metrics.batch(result(Deferred(full)))
-    metrics.batch(result())
+    metrics.batch(result(Active(), Active(), Rejected(bad), RolledBack(bad)), 0.5)
+    metrics.batch(result(Deferred(full)), 0.5)
+    metrics.batch(result(), 0.5)
 
     assert value(registry, "batches_total") == 2
     assert value(registry, "files_total", state="active", reason="") == 2

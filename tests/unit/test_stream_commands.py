@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from rule_service.changelog.wake import Signal
+from rule_service.metrics import StreamMetrics
 from rule_service.stream.commands import StreamCommands
 from rule_service.stream.hub import Hub
-from rule_service.stream.metrics import StreamMetrics
 from rule_service.usecases.ports import DeployerFacts
 from rulecast.errors import Unavailable
 from rulecast.reasons import Reason

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from rule_service.changelog.wake import Signal
 from rule_service.domain.model import Group, GroupScope, NamespaceScope
+from rule_service.metrics import StreamMetrics
 from rule_service.stream.hub import Hub
-from rule_service.stream.metrics import StreamMetrics
 from rulecast.digest import file_sha256, manifest_hash
 from rulecast.errors import LimitExceeded, Unavailable
 from rulecast.reasons import Reason

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from rule_service.changelog.wake import Signal
+from rule_service.metrics import StreamMetrics
 from rule_service.stream.hub import Hub
-from rule_service.stream.metrics import StreamMetrics
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.session import serve

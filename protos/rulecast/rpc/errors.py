@@ -79,13 +79,19 @@ def code_of(error: Exception) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
-def to_status(error: Exception, request_id: str = "") -> status_pb2.Status:
-    """The status a caller gets. An unexpected exception is logged with its traceback and tells the caller nothing."""
+def meant(error: Exception, request_id: str = "") -> RulecastError:
+    """The error to tell a caller. An unexpected exception is logged with its traceback and tells the caller nothing."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:  # a task group's way of raising
         error = error.exceptions[0]
-    if not isinstance(error, RulecastError):
-        _log.error("unexpected error", exc_info=error, request_id=request_id)
-        error = RulecastError.of("", Reason.INTERNAL, "internal error; the service's log has the details")
+    if isinstance(error, RulecastError):
+        return error
+    _log.error("unexpected error", exc_info=error, request_id=request_id)
+    return RulecastError.of("", Reason.INTERNAL, "internal error; the service's log has the details")
+
+
+def to_status(failure: Exception, request_id: str = "") -> status_pb2.Status:
+    """The status a caller gets for what `meant` makes of the failure."""
+    error = meant(failure, request_id)
     details: list[Message] = []
     if request_id:
         details.append(error_details_pb2.RequestInfo(request_id=request_id))

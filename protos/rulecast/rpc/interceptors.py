@@ -4,7 +4,7 @@ import inspect
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,49 +12,27 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
-from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from rulecast.errors import InvalidInput
+from rulecast.errors import InvalidInput, RulecastError
 from rulecast.reasons import Reason
-from rulecast.rpc.errors import to_status
+from rulecast.rpc.errors import meant, to_status
+from rulecast.rpc.metrics import RpcMetrics, labels_of
 
 REQUEST_ID: Final = "x-request-id"
-"""Metadata key. A client may send one (up to 128 visible ASCII characters); otherwise one is made."""
+"""Metadata key and HTTP header. A client may send one (up to 128 visible ASCII characters); otherwise one is made.
+
+It is in every line that is logged for the call, and is answered in the trailing metadata, or the HTTP header.
+"""
 
 _REQUEST_ID_FORM: Final = re.compile(r"[!-~]{1,128}")
 _QUIET: Final = ("/grpc.health.", "/grpc.reflection.")
 _OURS_TO_MEND: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS})
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 _log = structlog.get_logger()
 
 if TYPE_CHECKING:  # grpc's classes are generic in their stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class RpcMetrics:
-    """The usual three metrics of a gRPC server."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._started = Counter("grpc_server_started_total", "RPCs started.", ["grpc_method"], registry=registry)
-        self._handled = Counter(
-            "grpc_server_handled_total", "RPCs ended, by status code.", ["grpc_method", "grpc_code"], registry=registry
-        )
-        self._seconds = Histogram(
-            "grpc_server_handling_seconds",
-            "From the start of an RPC to its end, in seconds; of a stream, its life.",
-            ["grpc_method"],
-            registry=registry,
-            buckets=_SECONDS,
-        )
-
-    def started(self, method: str) -> None:
-        self._started.labels(method).inc()
-
-    def ended(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
-        self._handled.labels(method, code.name).inc()
-        self._seconds.labels(method).observe(seconds)
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
@@ -75,7 +53,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None  # no such method: grpc answers UNIMPLEMENTED
-        request_id = _request_id(handler_call_details)
+        request_id = request_id_of(handler_call_details.invocation_metadata or ())
         return self._wrapped(handler, handler_call_details.method, request_id)
 
     def _wrapped(self, handler: "Handler", method: str, request_id: str) -> "Handler":
@@ -83,17 +61,20 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             "stream" if streaming else "unary" for streaming in (handler.request_streaming, handler.response_streaming)
         )
         behavior = getattr(handler, kind)
+        call = labels_of(
+            method, request_streaming=handler.request_streaming, response_streaming=handler.response_streaming
+        )
         # one request is read in here, since grpc answers UNKNOWN where its own reading fails
         of_stream, of_one = (
             (handler.request_deserializer, None) if handler.request_streaming else (None, handler.request_deserializer)
         )
 
         async def answer_once(request: Any, context: "Context") -> Any:
-            async with self._observed(method, request_id, context):
+            async with self._observed(method, call, request_id, context):
                 return await behavior(_read(request, of_one), context)
 
         async def answer_many(request: Any, context: "Context") -> None:
-            async with self._observed(method, request_id, context):
+            async with self._observed(method, call, request_id, context):
                 answers = behavior(_read(request, of_one), context)
                 if inspect.isasyncgenfunction(behavior):
                     async for response in answers:
@@ -107,10 +88,14 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     @asynccontextmanager
-    async def _observed(self, method: str, request_id: str, context: "Context") -> AsyncIterator[None]:
+    async def _observed(
+        self, method: str, call: tuple[str, str, str], request_id: str, context: "Context"
+    ) -> AsyncIterator[None]:
         start = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
-        self._metrics.started(method)
+        refused: RulecastError | None = None
+        self._metrics.started(call)
+        context.set_trailing_metadata(((REQUEST_ID, request_id),))
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 yield
@@ -119,13 +104,16 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 code = _code(context)
                 raise
             except Exception as error:
-                status = rpc_status.to_status(to_status(error, request_id))
+                refused = meant(error, request_id)
+                self._metrics.refused(call[1], refused)
+                status = rpc_status.to_status(to_status(refused, request_id))
                 code = status.code
-                await context.abort_with_status(status)
+                trailing = (*(status.trailing_metadata or ()), (REQUEST_ID, request_id))
+                await context.abort(status.code, status.details, trailing)
             finally:
                 seconds = time.perf_counter() - start
-                self._metrics.ended(method, code, seconds)
-                _log_access(method, code, seconds, context.peer())
+                self._metrics.ended(call, code, seconds)
+                _log_access(method, code, refused, seconds, context.peer())
 
 
 def _read(request: Any, deserializer: Callable[[bytes], Any] | None) -> Any:
@@ -139,9 +127,10 @@ def _read(request: Any, deserializer: Callable[[bytes], Any] | None) -> Any:
         raise InvalidInput.of("", Reason.FIELD_INVALID, message) from None
 
 
-def _log_access(method: str, code: grpc.StatusCode, seconds: float, peer: str) -> None:
+def _log_access(method: str, code: grpc.StatusCode, refused: RulecastError | None, seconds: float, peer: str) -> None:
     level = "debug" if method.startswith(_QUIET) else "error" if code in _OURS_TO_MEND else "info"
-    getattr(_log, level)("rpc", method=method, code=code.name, seconds=round(seconds, 6), peer=peer)
+    why = {} if refused is None else {"reason": refused.reason, "field": refused.violations[0].field}
+    getattr(_log, level)("rpc", method=method, code=code.name, **why, seconds=round(seconds, 6), peer=peer)
 
 
 def _code(context: "Context") -> grpc.StatusCode:
@@ -152,8 +141,9 @@ def _code(context: "Context") -> grpc.StatusCode:
     return next((code for code in grpc.StatusCode if code.value[0] == found), grpc.StatusCode.OK)
 
 
-def _request_id(details: grpc.HandlerCallDetails) -> str:
-    for key, value in details.invocation_metadata or ():
-        if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
+def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The id that the client has sent, or a new one."""
+    for key, value in metadata:
+        if key.lower() == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
             return value
     return uuid.uuid4().hex

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 
 import grpc
+import structlog
 from aiohttp import web
 from google.protobuf.message import Message
 from google.rpc import status_pb2
@@ -11,24 +12,49 @@ from grpc_status import rpc_status
 from rule_service.api.http.bindings import Binding
 from rule_service.api.http.refusals import JSON, check_media_type, timeout_of
 from rule_service.api.http.transcode import decode_request, encode_error, encode_response
-from rulecast.errors import InvalidInput
+from rulecast.errors import InvalidInput, RulecastError
 from rulecast.reasons import Reason
-from rulecast.rpc.errors import to_status
-from rulecast.rpc.interceptors import REQUEST_ID
+from rulecast.rpc.errors import meant, to_status
+from rulecast.rpc.interceptors import REQUEST_ID, request_id_of
 
 TIMEOUT = 3700.0
 """Seconds: a little more than the longest wait for a rollout."""
 
 _NEXT = "next_page_token"
+_ID = web.RequestKey(REQUEST_ID, str)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Refused = Callable[[RulecastError], None]
 
 
-def gateway_routes(bindings: Iterable[Binding], channel: grpc.aio.Channel) -> list[web.RouteDef]:
-    """One route for each binding; those with a custom verb (`:wait`) first, since they are the more specific."""
+def gateway_routes(
+    bindings: Iterable[Binding], channel: grpc.aio.Channel, refused: Refused = lambda _: None
+) -> list[web.RouteDef]:
+    """One route for each binding; those with a custom verb (`:wait`) first, since they are the more specific.
+
+    refused: is told of each request that is not even a message, so that no RPC came of it.
+    """
     ordered = sorted(bindings, key=lambda each: (":" not in each.path.rpartition("/")[2], each.path))
-    return [web.route(each.verb, each.route, _handler(each, channel)) for each in ordered]
+    return [web.route(each.verb, each.route, _handler(each, channel, refused)) for each in ordered]
 
 
-def _handler(binding: Binding, channel: grpc.aio.Channel) -> Callable[[web.Request], Awaitable[web.Response]]:
+@web.middleware
+async def request_ids(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Takes the client's request id or makes one: for the RPC, for all lines of the call, and for the answer."""
+    id = request[_ID] = request_id_of(request.headers.items())
+    with structlog.contextvars.bound_contextvars(request_id=id):
+        answer = await handler(request)
+    if not answer.prepared:
+        answer.headers[REQUEST_ID] = id
+    return answer
+
+
+def _handler(
+    binding: Binding, channel: grpc.aio.Channel, refused: Refused
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     call: grpc.aio.UnaryUnaryMultiCallable[Message, Message] = channel.unary_unary(
         binding.method,
         request_serializer=binding.request.SerializeToString,
@@ -37,19 +63,23 @@ def _handler(binding: Binding, channel: grpc.aio.Channel) -> Callable[[web.Reque
 
     async def handle(request: web.Request) -> web.Response:
         path = {field: request.match_info[f"v{at}"] for at, field in enumerate(binding.variables)}
+        id = request[_ID]
         check_media_type(request)
         try:
             message = decode_request(binding, path, request.query.items(), await _body(request))
             timeout = timeout_of(request, TIMEOUT)
             # a client that goes away cancels this handler, and with it the call
-            response = await call(message, timeout=timeout, metadata=_metadata(request))
+            response = await call(message, timeout=timeout, metadata=grpc.aio.Metadata((REQUEST_ID, id)))
             body = encode_response(binding, response)
         except grpc.aio.AioRpcError as error:
             return _failed(_status_of(error))
         except web.HTTPException:
             raise
-        except Exception as error:  # whatever it is, it is told in the one shape of all errors
-            return _failed(to_status(error))
+        except Exception as failure:  # whatever it is, it is told in the one shape of all errors
+            why = meant(failure, id)
+            refused(why)
+            _log.info("http request refused", method=binding.method, reason=why.reason, error=str(why))
+            return _failed(to_status(why, id))
         return web.Response(body=body, content_type=JSON, headers=_next_page(binding, request, response))
 
     return handle
@@ -67,11 +97,6 @@ def _next_page(binding: Binding, request: web.Request, response: Message) -> dic
     """Where an answer is only the list (`response_body`), the next page's address is a header (RFC 8288)."""
     token: str = getattr(response, _NEXT, "") if binding.response_body else ""
     return {"Link": f'<{request.rel_url.update_query(page_token=token)}>; rel="next"'} if token else {}
-
-
-def _metadata(request: web.Request) -> grpc.aio.Metadata:
-    request_id = request.headers.get(REQUEST_ID, "")
-    return grpc.aio.Metadata(*([(REQUEST_ID, request_id)] if request_id.isprintable() and request_id else []))
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
