@@ -11,7 +11,7 @@ from rule_service.store.migrate import SchemaMismatch, migrate
 from rule_service.store.pool import wait_for_database
 from rule_service.wiring import serve
 from rulecast.errors import RulecastError
-from rulecast.process.logs import configure_logging
+from rulecast.process.logs import configure_audit, configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
 from rulecast.process.settings_file import SettingsError
 from rulecast.process.supervise import CanNotStart
@@ -48,6 +48,7 @@ def _serve(loaded: Loaded[Settings]) -> int:
     settings = loaded.settings
     configure_logging(settings.logs.level, settings.logs.format)
     try:
+        configure_audit(settings.audit.file)
         return asyncio.run(serve(settings))
     except (RulecastError, CanNotStart) as error:
         print(f"rule-service: {error}", file=sys.stderr)

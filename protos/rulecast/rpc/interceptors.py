@@ -16,7 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
+from rulecast.rpc.access import Metadata
 from rulecast.rpc.errors import to_status
+from rulecast.rpc.gate import Call, Gate
 
 REQUEST_ID: Final = "x-request-id"
 """Metadata key. A client may send one (up to 128 visible ASCII characters); otherwise one is made."""
@@ -62,10 +64,13 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
     A RulecastError, or whatever else a handler raises, becomes a status with details. CancelledError passes through:
     swallowing it leaks memory in grpcio 1.85. Handlers have to be async.
+
+    gate: asked before anything of a call is read; the default lets everybody in.
     """
 
-    def __init__(self, metrics: RpcMetrics) -> None:
+    def __init__(self, metrics: RpcMetrics, gate: Gate | None = None) -> None:
         self._metrics = metrics
+        self._gate = gate or Gate({})
 
     async def intercept_service(
         self,
@@ -76,9 +81,10 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None  # no such method: grpc answers UNIMPLEMENTED
         request_id = _request_id(handler_call_details)
-        return self._wrapped(handler, handler_call_details.method, request_id)
+        metadata = tuple(handler_call_details.invocation_metadata or ())
+        return self._wrapped(handler, handler_call_details.method, request_id, metadata)
 
-    def _wrapped(self, handler: "Handler", method: str, request_id: str) -> "Handler":
+    def _wrapped(self, handler: "Handler", method: str, request_id: str, metadata: Metadata) -> "Handler":
         kind = "_".join(
             "stream" if streaming else "unary" for streaming in (handler.request_streaming, handler.response_streaming)
         )
@@ -89,17 +95,24 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         )
 
         async def answer_once(request: Any, context: "Context") -> Any:
-            async with self._observed(method, request_id, context):
-                return await behavior(_read(request, of_one), context)
+            call = Call(method, metadata, context.peer())
+            async with self._observed(method, request_id, context), self._gate.admitted(call):
+                call.request = _read(request, of_one)
+                call.response = await behavior(call.request, context)
+                return call.response
 
         async def answer_many(request: Any, context: "Context") -> None:
-            async with self._observed(method, request_id, context):
-                answers = behavior(_read(request, of_one), context)
-                if inspect.isasyncgenfunction(behavior):
-                    async for response in answers:
-                        await context.write(response)
-                else:
-                    await answers
+            call = Call(method, metadata, context.peer())
+            async with self._observed(method, request_id, context), self._gate.admitted(call):
+                await self._gate.hold(call, answer(_read(request, of_one), context))
+
+        async def answer(request: Any, context: "Context") -> None:
+            answers = behavior(request, context)
+            if inspect.isasyncgenfunction(behavior):
+                async for response in answers:
+                    await context.write(response)
+            else:
+                await answers
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapper = answer_many if handler.response_streaming else answer_once

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable, Iterable
 import grpc
 from aiohttp import web
 from google.protobuf.message import Message
-from google.rpc import code_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from rule_service.api.http.bindings import Binding
 from rule_service.api.http.transcode import decode_request, encode_error, encode_response
+from rulecast.rpc.access import AUTHORIZATION, FORWARDED_PEER
 from rulecast.rpc.errors import to_status
+from rulecast.rpc.http_gate import retry_header
 from rulecast.rpc.interceptors import REQUEST_ID
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -18,6 +20,17 @@ TIMEOUT = 3700.0
 """Seconds: a little more than the longest wait for a rollout."""
 
 _JSON = "application/json"
+_CODES = {
+    401: code_pb2.UNAUTHENTICATED,
+    403: code_pb2.PERMISSION_DENIED,
+    404: code_pb2.NOT_FOUND,
+    405: code_pb2.UNIMPLEMENTED,
+    413: code_pb2.RESOURCE_EXHAUSTED,
+    429: code_pb2.RESOURCE_EXHAUSTED,
+    503: code_pb2.UNAVAILABLE,
+}
+_TOLD = ("Allow", "Retry-After", "WWW-Authenticate")
+"""Headers of a refusal that say what would be right."""
 
 
 def gateway_routes(bindings: Iterable[Binding], channel: grpc.aio.Channel) -> list[web.RouteDef]:
@@ -30,17 +43,15 @@ def gateway_routes(bindings: Iterable[Binding], channel: grpc.aio.Channel) -> li
 async def json_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answers what aiohttp refuses (no such path, wrong verb, body too large) in the one shape of all errors."""
+    """Answers what is refused before there is an RPC (no such path, body too large) in the one shape of all errors."""
     try:
         return await handler(request)
     except web.HTTPException as refused:
-        code = {404: code_pb2.NOT_FOUND, 405: code_pb2.UNIMPLEMENTED, 413: code_pb2.RESOURCE_EXHAUSTED}.get(
-            refused.status, code_pb2.INVALID_ARGUMENT
-        )
+        code = _CODES.get(refused.status, code_pb2.INVALID_ARGUMENT)
         message = f"{request.method} {request.path}: {refused.reason}"
         _, body = encode_error(status_pb2.Status(code=code, message=message), refused.status)
-        allowed = {"Allow": refused.headers["Allow"]} if "Allow" in refused.headers else {}
-        return web.Response(status=refused.status, body=body, content_type=_JSON, headers=allowed)
+        told = {name: refused.headers[name] for name in _TOLD if name in refused.headers}
+        return web.Response(status=refused.status, body=body, content_type=_JSON, headers=told)
 
 
 def _handler(binding: Binding, channel: grpc.aio.Channel) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -66,8 +77,10 @@ def _handler(binding: Binding, channel: grpc.aio.Channel) -> Callable[[web.Reque
 
 
 def _metadata(request: web.Request) -> grpc.aio.Metadata:
-    request_id = request.headers.get(REQUEST_ID, "")
-    return grpc.aio.Metadata(*([(REQUEST_ID, request_id)] if request_id.isprintable() and request_id else []))
+    """What the caller says of itself, and where it is: to gRPC all of HTTP comes from one socket."""
+    said = [(key, request.headers.get(key, "")) for key in (REQUEST_ID, AUTHORIZATION)]
+    sent = [(key, value) for key, value in said if value and value.isascii() and value.isprintable()]
+    return grpc.aio.Metadata(*sent, (FORWARDED_PEER, request.remote or "unknown"))
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
@@ -77,4 +90,14 @@ def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 def _failed(status: status_pb2.Status) -> web.Response:
     http_status, body = encode_error(status)
-    return web.Response(status=http_status, body=body, content_type=_JSON)
+    return web.Response(status=http_status, body=body, content_type=_JSON, headers=_headers(status))
+
+
+def _headers(status: status_pb2.Status) -> dict[str, str]:
+    """What HTTP says by a header: who has to say who they are, and when it makes sense to try again."""
+    headers = {"WWW-Authenticate": "Bearer"} if status.code == code_pb2.UNAUTHENTICATED else {}
+    for packed in status.details:
+        retry = error_details_pb2.RetryInfo()
+        if packed.Unpack(retry):
+            headers["Retry-After"] = retry_header(retry.retry_delay.ToMilliseconds() / 1000)
+    return headers
