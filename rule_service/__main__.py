@@ -1,4 +1,4 @@
-"""The command line: `serve`, `migrate`, `check-config`."""
+"""The command line: `serve`, `migrate`, `token`, `check-config`."""
 
 import argparse
 import asyncio
@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from rule_service import token_command
 from rule_service.settings import PREFIX, Settings
 from rule_service.store.migrate import SchemaMismatch, migrate
 from rule_service.store.pool import wait_for_database
@@ -26,7 +27,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return _WRONG_SETTINGS
-    return int(arguments.run(loaded))
+    return int(arguments.run(loaded, arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,10 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
         command.set_defaults(run=run)
+    words = "make, list and revoke tokens, in the database itself"
+    token_command.add_commands(commands.add_parser("token", help=words, description=words), config)
     return parser
 
 
-def _serve(loaded: Loaded[Settings]) -> int:
+def _serve(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     settings = loaded.settings
     configure_logging(settings.logs.level, settings.logs.format)
     try:
@@ -55,7 +58,7 @@ def _serve(loaded: Loaded[Settings]) -> int:
         return 1
 
 
-def _migrate(loaded: Loaded[Settings]) -> int:
+def _migrate(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     settings = loaded.settings
     configure_logging(settings.logs.level, settings.logs.format)
     url = settings.database.url.get_secret_value()
@@ -73,7 +76,7 @@ def _migrate(loaded: Loaded[Settings]) -> int:
     return 0
 
 
-def _check_config(loaded: Loaded[Settings]) -> int:
+def _check_config(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     print(print_settings(loaded), end="")
     return 0
 

@@ -1,5 +1,6 @@
-"""The audit log: one line for each write and each refusal, from the logger `audit`. Never the texts of a request."""
+"""The audit log: a line for each write and each refusal, from the logger `audit`. Never the texts of a request."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -16,27 +17,28 @@ _log = structlog.get_logger(AUDIT)
 def write(
     *,
     who: str,
-    token: str | None,
     method: str,
     outcome: str,
-    reason: str | None,
     peer: str,
-    request: Message | None = None,
-    response: Message | None = None,
+    token: str | None = None,
+    reason: str | None = None,
+    resource: Mapping[str, str] | None = None,
+    revision: int = 0,
+    validate_only: bool = False,
 ) -> None:
-    """The line about a call that has ended. token: its id. The request's id is bound to the log already."""
+    """The line about something that was done or refused. The request's id is bound to the log already.
+
+    token: its id. resource: ids, by the field that gives them.
+    """
     facts: dict[str, Any] = {"who": who, "method": method, "outcome": outcome, "peer": peer}
-    if token is not None:
-        facts["token"] = token
-    if reason is not None:
-        facts["reason"] = reason
-    if resource := named(request) | named(response):
-        facts["resource"] = resource
-    if getattr(request, "validate_only", False):
-        facts["validate_only"] = True
-    if revision := getattr(getattr(response, "change", None), "revision", 0):
-        facts["revision"] = revision
-    _log.info("call", **facts)
+    more = {
+        "token": token,
+        "reason": reason,
+        "resource": resource,
+        "revision": revision,
+        "validate_only": validate_only,
+    }
+    _log.info("call", **facts, **{name: value for name, value in more.items() if value})
 
 
 def named(message: Message | None) -> dict[str, str]:

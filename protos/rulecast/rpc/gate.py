@@ -168,13 +168,14 @@ class Gate:
             return
         audit.write(
             who=call.caller.name if call.caller is not None else call.host,
-            token=call.caller.id if call.caller is not None else None,
             method=call.method,
             outcome=_outcome(error),
-            reason=reason,
             peer=call.host if call.peer.startswith("unix:") else call.peer,
-            request=call.request,
-            response=call.response,
+            token=call.caller.id if call.caller is not None else None,
+            reason=reason,
+            resource=audit.named(call.request) | audit.named(call.response),
+            revision=getattr(getattr(call.response, "change", None), "revision", 0),
+            validate_only=getattr(call.request, "validate_only", False),
         )
 
 
