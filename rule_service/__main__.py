@@ -1,4 +1,4 @@
-"""The command line: `serve`, `migrate`, `health`, `check-config`."""
+"""The command line: `serve`, `migrate`, `token`, `health`, `check-config`."""
 
 import argparse
 import asyncio
@@ -6,13 +6,14 @@ import os
 import sys
 from pathlib import Path
 
+from rule_service import token_command
 from rule_service.settings import PREFIX, Settings
 from rule_service.store.migrate import SchemaMismatch, migrate
 from rule_service.store.pool import wait_for_database
 from rule_service.wiring import serve
 from rulecast.errors import RulecastError
 from rulecast.process.health import why_not_ready
-from rulecast.process.logs import configure_logging
+from rulecast.process.logs import configure_audit, configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
 from rulecast.process.settings_file import SettingsError
 from rulecast.process.supervise import CanNotStart
@@ -27,7 +28,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return _WRONG_SETTINGS
-    return int(arguments.run(loaded))
+    return int(arguments.run(loaded, arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,20 +44,23 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
         command.set_defaults(run=run)
+    words = "make, list and revoke tokens, in the database itself"
+    token_command.add_commands(commands.add_parser("token", help=words, description=words), config)
     return parser
 
 
-def _serve(loaded: Loaded[Settings]) -> int:
+def _serve(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     settings = loaded.settings
     configure_logging(settings.logs.level, settings.logs.format)
     try:
+        configure_audit(settings.audit.file)
         return asyncio.run(serve(settings))
     except (RulecastError, CanNotStart) as error:
         print(f"rule-service: {error}", file=sys.stderr)
         return 1
 
 
-def _migrate(loaded: Loaded[Settings]) -> int:
+def _migrate(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     settings = loaded.settings
     configure_logging(settings.logs.level, settings.logs.format)
     url = settings.database.url.get_secret_value()
@@ -74,7 +78,7 @@ def _migrate(loaded: Loaded[Settings]) -> int:
     return 0
 
 
-def _health(loaded: Loaded[Settings]) -> int:
+def _health(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     why = why_not_ready(loaded.settings.http_listen)
     if why is not None:
         print(f"rule-service: not ready: {why}", file=sys.stderr)
@@ -83,7 +87,7 @@ def _health(loaded: Loaded[Settings]) -> int:
     return 0
 
 
-def _check_config(loaded: Loaded[Settings]) -> int:
+def _check_config(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     print(print_settings(loaded), end="")
     return 0
 

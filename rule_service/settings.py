@@ -1,13 +1,17 @@
 """The rule service's settings: what they mean, and what holds when they are not set."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from rulecast.process.addresses import HostPort
+from rulecast.process.exposure import Security
 from rulecast.process.logs import LogFormat, LogLevel
 from rulecast.process.settings import Env, Section
 from rulecast.process.settings_types import Address, Duration, SecretUrl
+from rulecast.process.tls import Tls
 
 PREFIX = "RULE_SERVICE"
 
@@ -48,8 +52,26 @@ class Logs(Section):
     format: LogFormat = LogFormat.AUTO
 
 
+class RateLimits(Section):
+    """Of one caller: a token, or an address where there are none. 0 calls a second is no limit.
+
+    read_burst, write_burst: calls at once, after a pause.
+    """
+
+    reads_per_second: Annotated[float, Field(ge=0)] = 500.0
+    read_burst: Annotated[int, Field(ge=1)] = 2000
+    writes_per_second: Annotated[float, Field(ge=0)] = 100.0
+    write_burst: Annotated[int, Field(ge=1)] = 1000
+
+
+class Audit(Section):
+    """file: takes the audit log too, a JSON object a line; it is opened anew where it was moved away."""
+
+    file: Path | None = None
+
+
 class Settings(Section):
-    """grpc_listen, http_listen: on loopback unless said otherwise, since nobody has to say who they are yet."""
+    """grpc_listen, http_listen: on loopback, where nobody has to say who they are, unless said otherwise."""
 
     database: Database
     grpc_listen: Address = HostPort("127.0.0.1", 50051)
@@ -58,3 +80,12 @@ class Settings(Section):
     stream: Stream = Stream()
     history: History = History()
     logs: Annotated[Logs, Env("RULE_SERVICE_LOG")] = Logs()
+    tls: Tls | None = None
+    security: Security = Security()
+    rate_limits: RateLimits = RateLimits()
+    audit: Audit = Audit()
+
+    @property
+    def listens(self) -> Mapping[str, HostPort]:
+        """The addresses, by the name of their setting."""
+        return {"grpc_listen": self.grpc_listen, "http_listen": self.http_listen}

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -16,6 +16,8 @@ import structlog
 from aiohttp import web
 
 from rule_service.api import distribution
+from rule_service.api.access import METHODS
+from rule_service.api.authentication import TokenAuthenticator
 from rule_service.api.delivery import DeliveryApi
 from rule_service.api.discovery import DiscoveryApi
 from rule_service.api.distribution import DistributionApi
@@ -29,6 +31,7 @@ from rule_service.api.namespaces import NamespaceApi
 from rule_service.api.rules import AlertRuleApi
 from rule_service.api.targets import TargetApi
 from rule_service.api.templates import AlertTemplateApi
+from rule_service.api.tokens import TokenApi
 from rule_service.changelog.prune import Pruner
 from rule_service.changelog.reader import PostgresChangeLog
 from rule_service.changelog.wake import Listener
@@ -36,12 +39,13 @@ from rule_service.library import load_library
 from rule_service.life import Life
 from rule_service.metrics import EditMetrics, OverviewMetrics, StreamMetrics
 from rule_service.promtool import NoChecker, PromtoolChecker
+from rule_service.settings import PREFIX, Settings
 from rule_service.settings import Promtool as PromtoolSettings
-from rule_service.settings import Settings
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.overview import PostgresOverviews
 from rule_service.store.pool import connect
 from rule_service.store.revisions import PostgresHistory
+from rule_service.store.tokens import TOKENS, PostgresTokens
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.stream.commands import COMMANDS, StreamCommands
 from rule_service.stream.hub import Hub
@@ -61,17 +65,24 @@ from rule_service.usecases.rollback import Rollback
 from rule_service.usecases.rules import RuleEdits
 from rule_service.usecases.targets import TargetEdits
 from rule_service.usecases.templates import TemplateEdits
+from rule_service.usecases.tokens import Tokens
 from rule_service.usecases.understand import Understanding
 from rule_service.usecases.waiting import RolloutWaiter
 from rule_service.usecases.watch import Watch
 from rulecast.errors import Unavailable
+from rulecast.process.exposure import check_exposure
 from rulecast.process.private_folder import private_folder
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
+from rulecast.process.tls import ServerCertificates
+from rulecast.rpc.access import Access
 from rulecast.rpc.channel import open_channel
+from rulecast.rpc.gate import AccessMetrics, Gate
+from rulecast.rpc.http_gate import guarded
 from rulecast.rpc.interceptors import ServerInterceptor
 from rulecast.rpc.metrics import RpcMetrics
+from rulecast.rpc.rate import Rate
 from rulecast.rpc.server import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, RpcServer, Service
 from rulecast.v1 import (
     delivery_pb2,
@@ -82,6 +93,7 @@ from rulecast.v1 import (
     rule_pb2,
     target_pb2,
     template_pb2,
+    token_pb2,
 )
 from rulecast.v1.delivery_pb2_grpc import add_DeliveryServiceServicer_to_server
 from rulecast.v1.discovery_pb2_grpc import add_DiscoveryServiceServicer_to_server
@@ -91,6 +103,7 @@ from rulecast.v1.namespace_pb2_grpc import add_NamespaceServiceServicer_to_serve
 from rulecast.v1.rule_pb2_grpc import add_AlertRuleServiceServicer_to_server
 from rulecast.v1.target_pb2_grpc import add_TargetServiceServicer_to_server
 from rulecast.v1.template_pb2_grpc import add_AlertTemplateServiceServicer_to_server
+from rulecast.v1.token_pb2_grpc import add_TokenServiceServicer_to_server
 
 PUBLIC: Final = tuple(
     file.DESCRIPTOR.services_by_name[name]
@@ -103,6 +116,7 @@ PUBLIC: Final = tuple(
         (delivery_pb2, "DeliveryService"),
         (discovery_pb2, "DiscoveryService"),
         (history_pb2, "HistoryService"),
+        (token_pb2, "TokenService"),
     )
 )
 """The services that are answered as JSON over HTTP too."""
@@ -113,10 +127,13 @@ _log = structlog.get_logger()
 async def serve(settings: Settings) -> int:
     """Runs the rule service until SIGTERM or SIGINT; the exit code.
 
-    Raises Unavailable (PROMTOOL_MISSING and its like), ListenFailed and HttpListenFailed before anything is touched.
+    Raises Unavailable (PROMTOOL_MISSING and its like), and CanNotStart (for an address, a certificate, for being
+    unprotected) before anything is touched.
     """
     stop = asyncio.Event()
     registry = make_registry("rule_service")
+    check_exposure(settings.security, settings.listens, tls=settings.tls is not None, prefix=PREFIX)
+    certificates = ServerCertificates(settings.tls, registry) if settings.tls is not None else None
     dsn = settings.database.url.get_secret_value()
     server_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
@@ -135,6 +152,10 @@ async def serve(settings: Settings) -> int:
         hub = Hub(changes, store, listener.revisions, stream_metrics)
         commands = StreamCommands(hub, store, PostgresNotices(database), server_id)
         listener.hear(COMMANDS, commands.heard)
+        tokens = PostgresTokens(database)
+        authenticator = TokenAuthenticator(tokens)
+        listener.hear(TOKENS, authenticator.forget)
+        gate = _gate(settings, authenticator, AccessMetrics(registry))
         stream = StreamParts(
             hub=hub,
             updates=Updates(changes),
@@ -169,6 +190,7 @@ async def serve(settings: Settings) -> int:
                 add_HistoryServiceServicer_to_server,
                 HistoryApi(History(PostgresHistory(database), store), Rollback(publisher)),
             ),
+            partial(add_TokenServiceServicer_to_server, TokenApi(Tokens(tokens, store))),
         )
 
         rpc_metrics = RpcMetrics(registry)
@@ -183,8 +205,9 @@ async def serve(settings: Settings) -> int:
                     partial(distribution.register, DistributionApi(stream, store, stop)),
                 ),
             ],
-            interceptors=[ServerInterceptor(rpc_metrics)],
+            interceptors=[ServerInterceptor(rpc_metrics, gate)],
             stopping=stop,
+            credentials=certificates.for_grpc() if certificates is not None else None,
             socket=own,
         )
         channel = open_channel(f"unix:{own}", max_answer_bytes=MAX_ANSWER_BYTES)
@@ -205,12 +228,17 @@ async def serve(settings: Settings) -> int:
             stop=stop,
         )
         registry.register(OverviewMetrics(lambda: watch.overview, lambda: watch.up, lambda: life.not_ready() is None))
-        app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[request_ids, json_errors])
+        needs = {} if settings.security.metrics_open else {"/metrics": Access.VIEWER}
+        shown = settings.tls is not None and settings.tls.client_ca is not None
+        app = web.Application(
+            client_max_size=MAX_MESSAGE_BYTES,
+            middlewares=[request_ids, json_errors, guarded(gate, needs, certificate=shown)],
+        )
         app.add_routes(telemetry_routes(registry, life.not_ready))
         bindings = bindings_of(PUBLIC)
         app.add_routes(gateway_routes(bindings, channel, partial(rpc_metrics.refused, "http")))
         app.add_routes(openapi_routes(bindings))
-        http = HttpServer(app, settings.http_listen)
+        http = HttpServer(app, settings.http_listen, certificates.for_http() if certificates is not None else None)
 
         grpc_port = await rpc.start()
         stack.push_async_callback(rpc.stop)
@@ -224,7 +252,21 @@ async def serve(settings: Settings) -> int:
             http=f"{settings.http_listen.host}:{http_port}",
             database=str(settings.database.url),
         )
-        return await supervise({"rule service": life.run}, stop)
+        tasks: dict[str, Callable[[], Awaitable[None]]] = {"rule service": life.run}
+        if certificates is not None:
+            tasks["certificates"] = partial(certificates.run, stop)
+        return await supervise(tasks, stop)
+
+
+def _gate(settings: Settings, authenticator: TokenAuthenticator, metrics: AccessMetrics) -> Gate:
+    limits = settings.rate_limits
+    return Gate(
+        METHODS,
+        authenticator=authenticator if settings.security.needs_tokens(settings.listens) else None,
+        metrics=metrics,
+        reads=Rate(limits.reads_per_second, limits.read_burst),
+        writes=Rate(limits.writes_per_second, limits.write_burst),
+    )
 
 
 async def _checker(settings: PromtoolSettings, folder: Path, metrics: EditMetrics) -> RuleChecker:

@@ -7,6 +7,8 @@ RulecastError
 ├── FailedPrecondition  the state forbids it                         FAILED_PRECONDITION
 ├── Conflict            somebody else was faster: read, then retry   ABORTED
 ├── LimitExceeded       a size or count is over its limit            RESOURCE_EXHAUSTED
+├── Unauthenticated     it is not known who calls                    UNAUTHENTICATED
+├── PermissionDenied    who calls may not do this                    PERMISSION_DENIED
 └── Unavailable         a part we need does not answer: retry        UNAVAILABLE
     └── DeadlineExceeded  it did not answer in time: retry           DEADLINE_EXCEEDED
 
@@ -90,6 +92,14 @@ class Conflict(RulecastError):
 
 
 class LimitExceeded(RulecastError):
+    pass
+
+
+class Unauthenticated(RulecastError):
+    pass
+
+
+class PermissionDenied(RulecastError):
     pass
 
 

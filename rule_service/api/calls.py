@@ -17,6 +17,7 @@ from rule_service.usecases.change import WriteOptions
 from rule_service.usecases.ports import Request
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
+from rulecast.rpc.access import caller_now
 from rulecast.v1 import common_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -53,7 +54,9 @@ class WaitingRequest(WriteRequest, Protocol):
 def write_options(request: WriteRequest, method: str, context: Context) -> WriteOptions:
     """The options of a write that can not wait."""
     check_text(request.reason, "reason", MAX_REASON)
-    return WriteOptions(caller(context), method, request.validate_only, reason=request.reason)
+    return WriteOptions(
+        caller(context), method, request.validate_only, reason=request.reason, namespaces=editable_namespaces()
+    )
 
 
 def waiting_options(request: WaitingRequest, method: str, context: Context) -> WriteOptions:
@@ -96,9 +99,18 @@ def wait_seconds(duration: Duration, field: str, context: Context) -> float:
 
 
 def caller(context: Context) -> str:
-    """Who calls: the address, as long as nobody has to say who they are."""
+    """Who calls: the name of their token; the address where nobody has to say who they are."""
+    known = caller_now()
+    if known is not None:
+        return known.name
     peer = context.peer() or ""
     return peer.rpartition(":")[0] or peer
+
+
+def editable_namespaces() -> frozenset[str] | None:
+    """What the caller may edit: None means everything, and is so where nobody has to say who they are."""
+    known = caller_now()
+    return known.namespaces if known is not None else None
 
 
 def page_size(asked: int, default: int = PAGE_SIZE, largest: int = MAX_PAGE_SIZE) -> int:

@@ -14,6 +14,7 @@ from rule_service.stream.session import serve
 from rule_service.stream.view import Serves
 from rulecast.errors import NotFound
 from rulecast.reasons import Reason
+from rulecast.rpc.access import caller_now
 from rulecast.v1 import distribution_pb2 as pb
 from rulecast.v1.distribution_pb2_grpc import DistributionServiceServicer
 
@@ -31,7 +32,9 @@ class DistributionApi(DistributionServiceServicer):
     async def Sync(  # type: ignore[override]  # the stubs know only handlers that yield
         self, request_iterator: AsyncIterator[pb.SyncRequest], context: Context
     ) -> None:
-        await serve(self._parts, _GrpcDuplex(request_iterator, context), self._stopping)
+        caller = caller_now()
+        only = caller.deployer if caller is not None else None
+        await serve(self._parts, _GrpcDuplex(request_iterator, context), self._stopping, only)
 
     async def GetManifest(self, request: pb.GetManifestRequest, context: Context) -> pb.Manifest:
         served = await self._served(request.deployer_id) if request.deployer_id else ()

@@ -22,7 +22,7 @@ from rule_service.stream.reports import Reports
 from rule_service.stream.sender import Sender
 from rule_service.stream.standing import Standing
 from rule_service.usecases.ports_delivery import Claim, HelloFacts
-from rulecast.errors import DeadlineExceeded, FailedPrecondition, RulecastError, Unavailable
+from rulecast.errors import DeadlineExceeded, FailedPrecondition, PermissionDenied, RulecastError, Unavailable
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import RETRY_AFTER
 from rulecast.v1 import distribution_pb2 as pb
@@ -38,12 +38,16 @@ class End(Enum):
     DRAINED = auto()
 
 
-async def serve(parts: StreamParts, stream: Duplex, stopping: asyncio.Event) -> None:
+async def serve(parts: StreamParts, stream: Duplex, stopping: asyncio.Event, only: str | None = None) -> None:
     """Serves one deployer for as long as its stream lasts. `stopping`: the replica ends.
 
-    Raises InvalidInput, FailedPrecondition, Conflict, LimitExceeded, Unavailable, DeadlineExceeded.
+    only: the one deployer that may open this stream; None: any.
+    Raises InvalidInput, PermissionDenied, FailedPrecondition, Conflict, LimitExceeded, Unavailable, DeadlineExceeded.
     """
     hello = await _greeted(stream, parts.policy)
+    if only is not None and hello.id != only:
+        message = f"this token is for deployer '{only}' alone: give each deployer a token of its own"
+        raise PermissionDenied.of("hello.deployer_id", Reason.DEPLOYER_NOT_ALLOWED, message)
     with structlog.contextvars.bound_contextvars(deployer=hello.id):
         async with parts.hub.serving(hello.serves):
             claim = await _claimed(parts, hello)

@@ -20,6 +20,7 @@ class WriteOptions:
     method: the RPC, for the history. validate_only: all but the commit.
     wait_timeout: seconds to wait until no deployer is pending; None: answer as soon as it is committed.
     reason: why, for the history. request: of a create that may be repeated.
+    namespaces: whose contents the author may change; None means everything.
     """
 
     author: str
@@ -28,6 +29,7 @@ class WriteOptions:
     wait_timeout: float | None = None
     reason: str = ""
     request: Request | None = None
+    namespaces: frozenset[str] | None = None
 
 
 class FileChangeKind(StrEnum):

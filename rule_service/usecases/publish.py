@@ -27,6 +27,7 @@ from rule_service.usecases.change import (
     WriteOptions,
     Written,
 )
+from rule_service.usecases.permission import check_permission
 from rule_service.usecases.ports import (
     Fragment,
     LoggedChange,
@@ -115,13 +116,15 @@ class Publisher:
         self._turn = asyncio.Lock()
 
     async def publish(self, edit: Edit[T], options: WriteOptions, first: First[T] | None = None) -> Written[T]:
-        """Runs an edit, or tries it. Raises what the edit raises, and InvalidInput for what promtool refuses.
+        """Runs an edit, or tries it. Raises what the edit raises, InvalidInput for what promtool refuses, and
+        PermissionDenied for what its author may not change.
 
         first: for a create that can be repeated, reads what the first call with its request made.
         Nothing is changed when it raises.
         """
         if first is not None and options.request is not None:
             edit = _once(edit, options.method, options.request, first)
+        edit = _permitted(edit, options.namespaces)
         try:
             revision, attempt = await self._publish(edit, options)
         except Exception as error:
@@ -222,6 +225,17 @@ def _once(edit: Edit[T], method: str, request: Request, first: First[T]) -> Edit
 def _outcome_of(error: Exception) -> EditOutcome:
     blameless = isinstance(error, RulecastError) and not isinstance(error, Unavailable)
     return EditOutcome.REFUSED if blameless else EditOutcome.FAILED
+
+
+def _permitted(edit: Edit[T], namespaces: frozenset[str] | None) -> Edit[T]:
+    """The edit, refused where it changes what its author may not. Each time it runs: what it changes may differ."""
+
+    async def guarded(transaction: Transaction) -> Edited[T]:
+        edited = await edit(transaction)
+        await check_permission(namespaces, transaction, edited.resources)
+        return edited
+
+    return guarded
 
 
 def _checked(rule: RenderedRule) -> _Checked:

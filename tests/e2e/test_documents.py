@@ -37,7 +37,12 @@ async def test_commands_do_what_the_document_says(
     shell = environment(tmp_path / "shell")
     async with running_system(tmp_path, database, prometheus_parts) as system:
         demo = Demo(system.first.channel)
-        for step in (demo.load_library(), demo.create_groups(), demo.create_targets(HostPort("127.0.0.1", 9)), demo.create_rules()):
+        for step in (
+            demo.load_library(),
+            demo.create_groups(),
+            demo.create_targets(HostPort("127.0.0.1", 9)),
+            demo.create_rules(),
+        ):
             await step
         await system.settled()
         for at, block in enumerate(blocks):

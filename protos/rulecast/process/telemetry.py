@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import platform
+import ssl
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Final
@@ -83,9 +84,9 @@ class _ServerLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class HttpServer:
-    """An aiohttp application on a port, from `start` to `stop`."""
+    """An aiohttp application on a port, from `start` to `stop`. tls: None is plain text."""
 
-    def __init__(self, app: web.Application, listen: HostPort) -> None:
+    def __init__(self, app: web.Application, listen: HostPort, tls: ssl.SSLContext | None = None) -> None:
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -97,11 +98,12 @@ class HttpServer:
             auto_decompress=False,
         )
         self._listen = listen
+        self._tls = tls
 
     async def start(self) -> int:
         """Listens and returns the port. Raises HttpListenFailed."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._listen.host, self._listen.port)
+        site = web.TCPSite(self._runner, self._listen.host, self._listen.port, ssl_context=self._tls)
         try:
             await site.start()
         except OSError as error:

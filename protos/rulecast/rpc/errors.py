@@ -32,8 +32,10 @@ from rulecast.errors import (
     InvalidInput,
     LimitExceeded,
     NotFound,
+    PermissionDenied,
     Position,
     RulecastError,
+    Unauthenticated,
     Unavailable,
     Violation,
 )
@@ -61,6 +63,8 @@ _CODES: Final[dict[type[RulecastError], grpc.StatusCode]] = {
     FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     Conflict: grpc.StatusCode.ABORTED,
     LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
 }

@@ -15,7 +15,9 @@ from grpc_status import rpc_status
 
 from rulecast.errors import InvalidInput, RulecastError
 from rulecast.reasons import Reason
+from rulecast.rpc.access import Metadata
 from rulecast.rpc.errors import meant, to_status
+from rulecast.rpc.gate import Call, Gate
 from rulecast.rpc.metrics import RpcMetrics, labels_of
 
 REQUEST_ID: Final = "x-request-id"
@@ -40,10 +42,13 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
     A RulecastError, or whatever else a handler raises, becomes a status with details. CancelledError passes through:
     swallowing it leaks memory in grpcio 1.85. Handlers have to be async.
+
+    gate: asked before anything of a call is read; the default lets everybody in.
     """
 
-    def __init__(self, metrics: RpcMetrics) -> None:
+    def __init__(self, metrics: RpcMetrics, gate: Gate | None = None) -> None:
         self._metrics = metrics
+        self._gate = gate or Gate({})
 
     async def intercept_service(
         self,
@@ -53,15 +58,15 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None  # no such method: grpc answers UNIMPLEMENTED
-        request_id = request_id_of(handler_call_details.invocation_metadata or ())
-        return self._wrapped(handler, handler_call_details.method, request_id)
+        metadata = tuple(handler_call_details.invocation_metadata or ())
+        return self._wrapped(handler, handler_call_details.method, request_id_of(metadata), metadata)
 
-    def _wrapped(self, handler: "Handler", method: str, request_id: str) -> "Handler":
+    def _wrapped(self, handler: "Handler", method: str, request_id: str, metadata: Metadata) -> "Handler":
         kind = "_".join(
             "stream" if streaming else "unary" for streaming in (handler.request_streaming, handler.response_streaming)
         )
         behavior = getattr(handler, kind)
-        call = labels_of(
+        labels = labels_of(
             method, request_streaming=handler.request_streaming, response_streaming=handler.response_streaming
         )
         # one request is read in here, since grpc answers UNKNOWN where its own reading fails
@@ -70,17 +75,24 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         )
 
         async def answer_once(request: Any, context: "Context") -> Any:
-            async with self._observed(method, call, request_id, context):
-                return await behavior(_read(request, of_one), context)
+            call = Call(method, metadata, context.peer())
+            async with self._observed(method, labels, request_id, context), self._gate.admitted(call):
+                call.request = _read(request, of_one)
+                call.response = await behavior(call.request, context)
+                return call.response
 
         async def answer_many(request: Any, context: "Context") -> None:
-            async with self._observed(method, call, request_id, context):
-                answers = behavior(_read(request, of_one), context)
-                if inspect.isasyncgenfunction(behavior):
-                    async for response in answers:
-                        await context.write(response)
-                else:
-                    await answers
+            call = Call(method, metadata, context.peer())
+            async with self._observed(method, labels, request_id, context), self._gate.admitted(call):
+                await self._gate.hold(call, answer(_read(request, of_one), context))
+
+        async def answer(request: Any, context: "Context") -> None:
+            answers = behavior(request, context)
+            if inspect.isasyncgenfunction(behavior):
+                async for response in answers:
+                    await context.write(response)
+            else:
+                await answers
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapper = answer_many if handler.response_streaming else answer_once
@@ -89,12 +101,12 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _observed(
-        self, method: str, call: tuple[str, str, str], request_id: str, context: "Context"
+        self, method: str, labels: tuple[str, str, str], request_id: str, context: "Context"
     ) -> AsyncIterator[None]:
         start = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         refused: RulecastError | None = None
-        self._metrics.started(call)
+        self._metrics.started(labels)
         context.set_trailing_metadata(((REQUEST_ID, request_id),))
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
@@ -105,14 +117,14 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 raise
             except Exception as error:
                 refused = meant(error, request_id)
-                self._metrics.refused(call[1], refused)
+                self._metrics.refused(labels[1], refused)
                 status = rpc_status.to_status(to_status(refused, request_id))
                 code = status.code
                 trailing = (*(status.trailing_metadata or ()), (REQUEST_ID, request_id))
                 await context.abort(status.code, status.details, trailing)
             finally:
                 seconds = time.perf_counter() - start
-                self._metrics.ended(call, code, seconds)
+                self._metrics.ended(labels, code, seconds)
                 _log_access(method, code, refused, seconds, context.peer())
 
 

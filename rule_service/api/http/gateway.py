@@ -6,7 +6,7 @@ import grpc
 import structlog
 from aiohttp import web
 from google.protobuf.message import Message
-from google.rpc import status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from rule_service.api.http.bindings import Binding
@@ -14,7 +14,9 @@ from rule_service.api.http.refusals import JSON, check_media_type, timeout_of
 from rule_service.api.http.transcode import decode_request, encode_error, encode_response
 from rulecast.errors import InvalidInput, RulecastError
 from rulecast.reasons import Reason
+from rulecast.rpc.access import AUTHORIZATION, FORWARDED_PEER
 from rulecast.rpc.errors import meant, to_status
+from rulecast.rpc.http_gate import retry_header
 from rulecast.rpc.interceptors import REQUEST_ID, request_id_of
 
 TIMEOUT = 3700.0
@@ -69,7 +71,7 @@ def _handler(
             message = decode_request(binding, path, request.query.items(), await _body(request))
             timeout = timeout_of(request, TIMEOUT)
             # a client that goes away cancels this handler, and with it the call
-            response = await call(message, timeout=timeout, metadata=grpc.aio.Metadata((REQUEST_ID, id)))
+            response = await call(message, timeout=timeout, metadata=_metadata(request))
             body = encode_response(binding, response)
         except grpc.aio.AioRpcError as error:
             return _failed(_status_of(error))
@@ -99,6 +101,13 @@ def _next_page(binding: Binding, request: web.Request, response: Message) -> dic
     return {"Link": f'<{request.rel_url.update_query(page_token=token)}>; rel="next"'} if token else {}
 
 
+def _metadata(request: web.Request) -> grpc.aio.Metadata:
+    """What the caller says of itself, and where it is: to gRPC all of HTTP comes from one socket."""
+    said = request.headers.get(AUTHORIZATION, "")
+    token = [(AUTHORIZATION, said)] if said and said.isascii() and said.isprintable() else []
+    return grpc.aio.Metadata((REQUEST_ID, request[_ID]), *token, (FORWARDED_PEER, request.remote or "unknown"))
+
+
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     stated = rpc_status.from_call(error)  # type: ignore[arg-type]  # it only reads what both kinds have
     return stated or status_pb2.Status(code=error.code().value[0], message=error.details() or "")
@@ -106,4 +115,14 @@ def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 def _failed(status: status_pb2.Status) -> web.Response:
     http_status, body = encode_error(status)
-    return web.Response(status=http_status, body=body, content_type=JSON)
+    return web.Response(status=http_status, body=body, content_type=JSON, headers=_headers(status))
+
+
+def _headers(status: status_pb2.Status) -> dict[str, str]:
+    """What HTTP says by a header: who has to say who they are, and when it makes sense to try again."""
+    headers = {"WWW-Authenticate": "Bearer"} if status.code == code_pb2.UNAUTHENTICATED else {}
+    for packed in status.details:
+        retry = error_details_pb2.RetryInfo()
+        if packed.Unpack(retry):
+            headers["Retry-After"] = retry_header(retry.retry_delay.ToMilliseconds() / 1000)
+    return headers

@@ -16,6 +16,8 @@ TIMEOUT_HEADER = "Grpc-Timeout"
 BODY_SETTING = "limits.request_bytes"
 """The setting of the rule service that bounds a body."""
 
+_TOLD = ("Allow", "Retry-After", "WWW-Authenticate")
+"""Headers of a refusal that say what would be right."""
 # curl's own, where nobody says -H: what is in it is read as JSON all the same
 _READ_AS_JSON = frozenset({JSON, "application/x-www-form-urlencoded"})
 _AS_IT_IS = "identity"
@@ -40,8 +42,8 @@ def refusal(request: web.Request, refused: web.HTTPException) -> web.Response:
     status = to_status(error)
     status.code = code or status.code
     _, body = encode_error(status, refused.status)
-    allowed = {"Allow": refused.headers["Allow"]} if "Allow" in refused.headers else {}
-    return web.Response(status=refused.status, body=body, content_type=JSON, headers=allowed)
+    told = {name: refused.headers[name] for name in _TOLD if name in refused.headers}
+    return web.Response(status=refused.status, body=body, content_type=JSON, headers=told)
 
 
 def check_media_type(request: web.Request) -> None:
@@ -75,6 +77,8 @@ def timeout_of(request: web.Request, longest: float) -> float:
 
 def _told(request: web.Request, refused: web.HTTPException) -> tuple[RulecastError, int | None]:
     """The error, and its code where the kind of error does not say it."""
+    if isinstance(refused.__cause__, RulecastError):  # of our own gate
+        return refused.__cause__, None
     place = f"{request.method} {request.path}"
     match refused:
         case web.HTTPNotFound():
