@@ -1,4 +1,4 @@
-"""The command line: `serve`, `migrate`, `check-config`."""
+"""The command line: `serve`, `migrate`, `new-history`, `check-config`."""
 
 import argparse
 import asyncio
@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from rule_service.settings import PREFIX, Settings
+from rule_service.store.history import begin_anew
 from rule_service.store.migrate import SchemaMismatch, migrate
-from rule_service.store.pool import wait_for_database
+from rule_service.store.pool import connect, wait_for_database
 from rule_service.wiring import serve
 from rulecast.errors import RulecastError
 from rulecast.process.logs import configure_logging
@@ -37,6 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, words in (
         ("serve", _serve, "run the service until SIGTERM or SIGINT"),
         ("migrate", _migrate, "bring the database's schema up to date, and end"),
+        (
+            "new-history",
+            _new_history,
+            "after the database was restored from a backup: have every deployer compare all its files with it. None "
+            "deletes more than half of them until ResyncDeployers allows it. While the service runs, or before",
+        ),
         ("check-config", _check_config, "print the settings in force and where each is from, secrets masked"),
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
@@ -69,6 +76,31 @@ def _migrate(loaded: Loaded[Settings]) -> int:
         print(f"rule-service: {error}", file=sys.stderr)
         return 1
     print(f"the schema is at version {version}")
+    return 0
+
+
+def _new_history(loaded: Loaded[Settings]) -> int:
+    settings = loaded.settings
+    configure_logging(settings.logs.level, settings.logs.format)
+    url = settings.database.url.get_secret_value()
+
+    async def run() -> str:
+        await wait_for_database(url)
+        if settings.database.migrate:  # a backup may be one of an older build
+            await migrate(url)
+        database = await connect(url, min_size=0, max_size=1)
+        try:
+            async with database.transaction() as session:
+                return await begin_anew(session)
+        finally:
+            await database.close()
+
+    try:
+        history_id = asyncio.run(run())
+    except (RulecastError, SchemaMismatch) as error:
+        print(f"rule-service: {error}", file=sys.stderr)
+        return 1
+    print(f"the history is {history_id} now; deployers compare all files when they connect")
     return 0
 
 
