@@ -62,7 +62,7 @@ class Put:
 class Batch:
     """Changes that are applied together, with one reload.
 
-    to_revision: what the deployer has taken up afterwards, whatever became of the single files.
+    to_revision: what the deployer has taken up afterwards, whatever became of the single files. commit_id: of it.
     mass_deletion_allowed: deleting more than half of all files was asked for.
     """
 
@@ -70,6 +70,7 @@ class Batch:
     deletes: frozenset[str]
     to_revision: int
     mass_deletion_allowed: bool = False
+    commit_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ class Reported:
 class Record:
     """What is kept over restarts, in the rule directory's `.rulecast/`.
 
-    revision, epoch, history_id: see `Hello` in distribution.proto.
+    revision, commit_id, epoch, history_id: see `Hello` in distribution.proto.
     generation: rises each time that files are put on disk.
     files: what we put on disk. good: what Prometheus was last seen to run, and what is gone back to.
     troubles: the newest report of each file that is not active.
@@ -194,6 +195,7 @@ class Record:
     revision: int = 0
     epoch: int = 0
     history_id: str = ""
+    commit_id: str = ""
     files: Files = field(default_factory=dict)
     good: Files = field(default_factory=dict)
     troubles: Mapping[str, FileReport] = field(default_factory=dict)

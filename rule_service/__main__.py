@@ -1,4 +1,4 @@
-"""The command line: `serve`, `migrate`, `token`, `health`, `check-config`."""
+"""The command line: `serve`, `migrate`, `new-history`, `token`, `health`, `check-config`."""
 
 import argparse
 import asyncio
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rule_service import token_command
 from rule_service.settings import PREFIX, Settings
+from rule_service.store.history import begin_anew
 from rule_service.store.migrate import SchemaMismatch, migrate
-from rule_service.store.pool import wait_for_database
+from rule_service.store.pool import connect, wait_for_database
 from rule_service.wiring import serve
 from rulecast.errors import RulecastError
 from rulecast.process.health import why_not_ready
@@ -40,6 +41,12 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", _serve, "run the service until SIGTERM or SIGINT"),
         ("migrate", _migrate, "bring the database's schema up to date, and end"),
         ("health", _health, "ask the service that runs here with these settings whether it is ready"),
+        (
+            "new-history",
+            _new_history,
+            "after the database was restored from a backup: have every deployer compare all its files with it. None "
+            "deletes more than half of them until ResyncDeployers allows it. While the service runs, or before",
+        ),
         ("check-config", _check_config, "print the settings in force and where each is from, secrets masked"),
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
@@ -84,6 +91,31 @@ def _health(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
         print(f"rule-service: not ready: {why}", file=sys.stderr)
         return 1
     print("ready")
+    return 0
+
+
+def _new_history(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
+    settings = loaded.settings
+    configure_logging(settings.logs.level, settings.logs.format)
+    url = settings.database.url.get_secret_value()
+
+    async def run() -> str:
+        await wait_for_database(url)
+        if settings.database.migrate:  # a backup may be one of an older build
+            await migrate(url)
+        database = await connect(url, min_size=0, max_size=1)
+        try:
+            async with database.transaction() as session:
+                return await begin_anew(session)
+        finally:
+            await database.close()
+
+    try:
+        history_id = asyncio.run(run())
+    except (RulecastError, SchemaMismatch) as error:
+        print(f"rule-service: {error}", file=sys.stderr)
+        return 1
+    print(f"the history is {history_id} now; deployers compare all files when they connect")
     return 0
 
 

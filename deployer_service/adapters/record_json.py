@@ -40,6 +40,7 @@ def encode_record(record: Record) -> bytes:
             "revision": record.revision,
             "epoch": record.epoch,
             "history_id": record.history_id,
+            "commit_id": record.commit_id,
             "files": _files(record.files),
             "good": _files(record.good),
             "troubles": [_report(report) for _, report in sorted(record.troubles.items())],
@@ -63,6 +64,7 @@ def decode_record(content: bytes) -> Record:
             revision=_count(document["revision"]),
             epoch=_count(document["epoch"]),
             history_id=str(document["history_id"]),
+            commit_id=str(document.get("commit_id", "")),  # an older deployer wrote none
             files=_read_files(document["files"]),
             good=_read_files(document["good"]),
             troubles={report.file_name: report for report in troubles},

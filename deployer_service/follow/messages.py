@@ -58,6 +58,7 @@ def hello(identity: Identity, state: PipelineState) -> pb.SyncRequest:
             epoch=state.record.epoch,
             history_id=state.record.history_id,
             revision=state.record.revision,
+            commit_id=state.record.commit_id,
             manifest_hash=state.manifest_hash,
         )
     )

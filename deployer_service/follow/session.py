@@ -211,8 +211,9 @@ class Session:
 
     async def _follow_progress(self, progress: pb.Progress) -> None:
         """All up to this revision was sent before it was named, and so is done by now."""
-        if progress.revision != self._pipeline.state().record.revision:
-            await self._pipeline.apply(Batch({}, frozenset(), progress.revision))
+        record = self._pipeline.state().record
+        if (progress.revision, progress.commit_id) != (record.revision, record.commit_id):
+            await self._pipeline.apply(Batch({}, frozenset(), progress.revision, commit_id=progress.commit_id))
         await self._compare(progress.manifest_hash)
 
     async def _compare(self, expected: bytes) -> None:

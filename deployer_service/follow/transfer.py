@@ -84,7 +84,7 @@ class Transfer:
             if len(file.content) != file.total_size:
                 raise _broken(f"{len(file.content)} of the {file.total_size} bytes of {name!r}")
         puts = {name: Put(bytes(file.content), file.sha256, file.revision) for name, file in self._files.items()}
-        return Batch(puts, frozenset(self._deletes), last.to_revision, last.mass_deletion_allowed)
+        return Batch(puts, frozenset(self._deletes), last.to_revision, last.mass_deletion_allowed, last.commit_id)
 
 
 def _broken(what: str) -> InvalidInput:

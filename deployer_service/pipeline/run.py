@@ -107,7 +107,7 @@ class Pipeline:
             for name in asked:
                 here.pending.pop(name, None)
             reports = await here.carry_out(batch)
-            here.record = replace(here.record, revision=batch.to_revision)
+            here.record = replace(here.record, revision=batch.to_revision, commit_id=batch.commit_id)
             await self._publish(reports, asked)
             outcomes = {name: reports[name] for name in sorted(asked)}
             return BatchResult(outcomes, batch.to_revision, file_set(here.record.files))
@@ -190,7 +190,7 @@ class Pipeline:
             if epoch is not None:
                 record = replace(record, epoch=epoch)
             if history_id is not None and history_id != record.history_id:
-                record = replace(record, history_id=history_id, revision=0)
+                record = replace(record, history_id=history_id, revision=0, commit_id="")
             self._here.record = record
             await self._here.save()
 

@@ -16,6 +16,7 @@ import structlog
 
 from rule_service.store.deployers import OUTCOMES
 from rule_service.store.history import CHANGES
+from rule_service.store.keepalive import SERVER_SETTINGS, WatchedConnection
 from rule_service.store.pool import CONNECT_TIMEOUT
 from rule_service.store.refusals import Refused
 from rulecast.process.backoff import full_jitter
@@ -122,7 +123,8 @@ class Listener:
             timeout=CONNECT_TIMEOUT,
             command_timeout=self._probe_timeout,
             target_session_attrs=asyncpg.connect_utils.SessionAttribute.read_write,
-            server_settings={"application_name": "rulecast listen"},
+            connection_class=WatchedConnection,
+            server_settings={**SERVER_SETTINGS, "application_name": "rulecast listen"},
         )
         lost = asyncio.Event()
         try:

@@ -210,17 +210,22 @@ class PostgresDeployers:
 
 
 async def _begin_history_anew(session: Session, hello: HelloFacts) -> None:
-    """Where a deployer has seen more of this history than there is: a backup was restored, or a failover lost commits.
+    """Where a deployer has seen more of this history than there is, or another commit of its revision.
 
-    What this database does not know was then not deleted in it, and a revision that is used again is another one.
+    A backup was restored, or a failover lost commits, and perhaps the database was edited past the revision since. What
+    this database does not know was then not deleted in it, and a revision that is used again is another one.
     """
     await session.run(
         """
-        UPDATE revision_counter SET history_id = gen_random_uuid()
-        WHERE history_id::text = $1 AND revision < $2
+        UPDATE revision_counter AS counter SET history_id = gen_random_uuid()
+        WHERE history_id::text = $1 AND (
+            counter.revision < $2
+            OR $3 <> '' AND EXISTS (SELECT FROM history WHERE history.revision = $2 AND commit_id::text <> $3)
+        )
         """,
         hello.history_id,
         hello.revision,
+        hello.commit_id,
     )
 
 

@@ -39,6 +39,18 @@ async def raise_revision(session: Session) -> Counter:
     return Counter(row["revision"], row["commit_id"], row["at"])
 
 
+async def begin_anew(session: Session) -> str:
+    """Makes the history another one, for a database that was restored; its id. Every deployer then compares all files.
+
+    The replicas that run are woken.
+    """
+    history_id = await session.value(
+        "UPDATE revision_counter SET history_id = gen_random_uuid() RETURNING history_id::text"
+    )
+    await session.run("SELECT pg_notify($1, revision::text) FROM revision_counter", CHANGES)
+    return str(history_id)
+
+
 async def lock_revision(session: Session) -> datetime:
     """Takes the commit lock alone. The database's clock."""
     await session.run("SELECT FROM revision_counter FOR UPDATE")

@@ -15,6 +15,7 @@ from importlib import resources
 import asyncpg
 import structlog
 
+from rule_service.store.keepalive import SERVER_SETTINGS, WatchedConnection
 from rule_service.store.pool import CLOSE_TIMEOUT, CONNECT_TIMEOUT
 from rule_service.store.refusals import Refused, unavailable
 
@@ -79,7 +80,10 @@ async def apply(dsn: str, migrations: Sequence[Migration]) -> int:
 async def _connection(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     try:
         connection = await asyncpg.connect(
-            dsn, timeout=CONNECT_TIMEOUT, server_settings={"application_name": "rulecast migrate"}
+            dsn,
+            timeout=CONNECT_TIMEOUT,
+            connection_class=WatchedConnection,
+            server_settings={**SERVER_SETTINGS, "application_name": "rulecast migrate"},
         )
     except asyncpg.ClientConfigurationError:
         raise

@@ -13,6 +13,7 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from rule_service.store.encode import dump
+from rule_service.store.keepalive import SERVER_SETTINGS, WatchedConnection
 from rule_service.store.refusals import Refused, refusal, unavailable
 from rulecast.errors import RulecastError, Unavailable
 from rulecast.process.backoff import full_jitter
@@ -204,7 +205,9 @@ async def connect(dsn: str, *, min_size: int = 2, max_size: int = 10) -> Databas
             statement_cache_size=256,
             max_inactive_connection_lifetime=300,
             target_session_attrs=asyncpg.connect_utils.SessionAttribute.read_write,
+            connection_class=WatchedConnection,
             server_settings={
+                **SERVER_SETTINGS,
                 "application_name": "rulecast",
                 "idle_in_transaction_session_timeout": ABANDONED_TIMEOUT,
                 "jit": "off",  # compiling costs more than these short statements take

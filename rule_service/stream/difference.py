@@ -30,6 +30,7 @@ class Difference:
     deletes: tuple[str, ...]
     manifest_hash: bytes
     mass_deletion_allowed: bool
+    commit_id: str = ""
 
     @property
     def empty(self) -> bool:
@@ -81,4 +82,5 @@ def _offered(
         tuple(name for name in deletes if refused.get(name) != NO_FILE),
         view.manifest_hash,
         allowed,
+        view.snapshot.position.commit_id,
     )

@@ -29,6 +29,7 @@ def bodies(difference: Difference, contents: Mapping[bytes, bytes]) -> tuple[byt
         fragment.more = True
     fragments[-1].more = False
     fragments[-1].manifest_hash = difference.manifest_hash
+    fragments[-1].commit_id = difference.commit_id
     return tuple(pb.SyncResponse(update=fragment).SerializeToString() for fragment in fragments)
 
 

@@ -56,7 +56,7 @@ def hello(message: pb.SyncRequest | None) -> HelloFacts:
             Reason.FIELD_INVALID,
             f"{len(said.process_id)} bytes: it has to be {PROCESS_ID_BYTES}, made anew for each process start",
         )
-    for field in ("software_version", "prometheus_version", "prometheus_url", "history_id"):
+    for field in ("software_version", "prometheus_version", "prometheus_url", "history_id", "commit_id"):
         check_text(getattr(said, field), f"hello.{field}", MAX_WORDS)
     if said.epoch < 0 or said.revision < 0:
         raise InvalidInput.of("hello", Reason.FIELD_INVALID, "`epoch` and `revision` can not be negative")
@@ -71,6 +71,7 @@ def hello(message: pb.SyncRequest | None) -> HelloFacts:
         history_id=said.history_id,
         revision=said.revision,
         manifest_hash=sha256(said.manifest_hash, "hello.manifest_hash"),
+        commit_id=said.commit_id,
     )
 
 
@@ -132,8 +133,9 @@ def welcome(view: View, mode: pb.Welcome.Mode.ValueType, policy: StreamPolicy, s
     ).SerializeToString()
 
 
-def progress(revision: int, manifest_hash: bytes) -> bytes:
-    return pb.SyncResponse(progress=pb.Progress(revision=revision, manifest_hash=manifest_hash)).SerializeToString()
+def progress(revision: int, commit_id: str, manifest_hash: bytes) -> bytes:
+    said = pb.Progress(revision=revision, commit_id=commit_id, manifest_hash=manifest_hash)
+    return pb.SyncResponse(progress=said).SerializeToString()
 
 
 def command(id: int, kind: pb.Command.Kind.ValueType) -> bytes:

@@ -227,7 +227,7 @@ class Sender:
         if standing.confirm:
             await self.send(b"")  # a sign of life: nothing was sent yet that could be named
         else:
-            await self.send(messages.progress(standing.sent, standing.manifest_hash))
+            await self.send(messages.progress(standing.sent, standing.commit_id, standing.manifest_hash))
 
     async def _pause(self) -> None:
         """Until something has changed, or the next thing is due."""

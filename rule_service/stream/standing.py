@@ -34,7 +34,8 @@ class Standing:
     taken_up: the revision that the deployer has taken up, as recorded.
     grouping: of the view that was last sent.
     refused: by file name, the version not to be offered again, NO_FILE for a deletion.
-    sent: everything up to this revision was sent, or changes nothing here; manifest_hash: as it should be then.
+    sent: everything up to this revision was sent, or changes nothing here; commit_id: of it; manifest_hash: as it
+    should be then.
     asked_at: seconds, since when an Inventory is waited for. inventory: the answer, until it is used.
     compare: an Inventory is to be asked for. deletions_asked: deleting most files by what it leads to was asked for.
     confirm: nothing was sent yet; the first Update is sent even if it is empty.
@@ -47,6 +48,7 @@ class Standing:
     grouping: int = 0
     refused: dict[str, bytes] = field(default_factory=dict)
     sent: int = 0
+    commit_id: str = ""
     manifest_hash: bytes = b""
     nonce: int = 0
     in_flight: InFlight | None = None
@@ -197,6 +199,7 @@ class Standing:
 
     def _reached(self, view: View) -> None:
         self.sent, self.manifest_hash = view.revision, view.manifest_hash
+        self.commit_id = view.snapshot.position.commit_id
 
     def _forget_refused_versions(self) -> None:
         """But not deletions: one that was refused because there were too many is not asked for by comparing again."""

@@ -75,6 +75,7 @@ class HelloFacts:
 
     process_id: of the process; another one under the same id is another deployer, or this one started anew.
     epoch: the highest it was ever given. history_id, revision: the last it acknowledged, and of which history.
+    commit_id: of that revision, see `Position`; empty where it does not say.
     """
 
     id: str
@@ -87,6 +88,7 @@ class HelloFacts:
     history_id: str = ""
     revision: int = 0
     manifest_hash: bytes = b""
+    commit_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,8 @@ class DeployerLeases(Protocol):
 
         Taken over: a lease that has run out, was released, or is this very process's. Raises
         FailedPrecondition(DUPLICATE_DEPLOYER) while another process holds it, with `lease_seconds`: how long still.
-        A deployer that has seen a higher revision of this history than there is begins another history: a backup was
-        restored.
+        A deployer that has seen a higher revision of this history than there is, or another commit of its revision,
+        begins another history: a backup was restored.
         """
         ...
 

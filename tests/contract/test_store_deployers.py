@@ -163,6 +163,30 @@ async def test_a_deployer_that_has_seen_more_than_there_is_begins_another_histor
     assert (await log.manifest()).position.history_id == history
 
 
+async def test_a_deployer_that_has_seen_another_commit_of_its_revision_begins_another_history(
+    store: PostgresStore, pool: Database, deployers: PostgresDeployers
+) -> None:
+    """A backup was restored, and edited past the revision that the deployer has seen of the time after the backup."""
+    await publish(store, (GlobalScope(), RuleFile("global.yml", b"a", 1)))
+    log = PostgresChangeLog(pool)
+    seen = (await log.manifest()).position
+    await publish(store, (GlobalScope(), RuleFile("global.yml", b"b", 1)))
+    newest = (await log.manifest()).position
+    hello = replace(HELLO, history_id=seen.history_id, revision=1)
+    # the newest and an older revision of this history; one that is not remembered; a deployer that names none
+    for revision, commit_id in ((2, newest.commit_id), (1, seen.commit_id), (1, "")):
+        await deployers.claim(replace(hello, revision=revision, commit_id=commit_id), "replica-a", LEASE)
+        assert (await log.manifest()).position == newest
+    async with pool.session() as session:
+        await session.run("DELETE FROM history WHERE revision = 1")
+    await deployers.claim(replace(hello, commit_id="lost"), "replica-a", LEASE)
+    assert (await log.manifest()).position == newest
+
+    claim = await deployers.claim(replace(hello, revision=2, commit_id=seen.commit_id), "replica-a", LEASE)
+    assert claim.revision == 0
+    assert (await log.manifest()).position.history_id != newest.history_id
+
+
 async def test_a_deployer_that_says_more_than_was_recorded_is_not_believed(
     store: PostgresStore, pool: Database, deployers: PostgresDeployers
 ) -> None:

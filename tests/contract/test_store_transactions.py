@@ -1,6 +1,7 @@
 """One transaction does it all or nothing, and the revision is the commit lock."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -9,11 +10,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from rule_service.domain.model import Namespace
+from rule_service.store import keepalive
 from rule_service.store.pool import Database, connect, wait_for_database
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.usecases.ports import ResourceChange
 from rulecast.errors import AlreadyExists, Conflict, Unavailable
 from rulecast.reasons import Reason
+from tests.support.proxy import Proxy
 from tests.support.store import add, open_database, writing
 from tests.support.waiting import wait_for
 from tests.support.worlds import rule
@@ -241,6 +244,34 @@ async def test_a_schema_that_is_not_there_says_what_to_do(pool: Database) -> Non
     with pytest.raises(Unavailable, match="rule-service migrate"):
         async with pool.session() as session:
             await session.run("SELECT FROM no_such_table")
+
+
+async def test_the_kernel_looks_after_the_connections_of_the_pool(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[socket.socket] = []
+
+    watch = keepalive.WatchedConnection.watch
+
+    def also_keep(connected: socket.socket) -> None:
+        watch(connected)
+        watched.append(connected)
+
+    monkeypatch.setattr(keepalive.WatchedConnection, "watch", staticmethod(also_keep))
+    async with Proxy.to(database) as proxy:
+        pool = await connect(proxy.url, min_size=1, max_size=1)
+        try:
+            (connected,) = watched
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == keepalive.IDLE
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == keepalive.UNANSWERED
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == keepalive.UNACKNOWLEDGED * 1000
+            async with pool.session() as session:
+                # ours came with the connection; a Unix socket, which is behind the proxy, has none in force
+                source = await session.value("SELECT source FROM pg_settings WHERE name = 'tcp_user_timeout'")
+                assert source == "client"
+        finally:
+            await pool.close()
 
 
 async def test_an_abandoned_transaction_is_ended_by_the_server(pool: Database) -> None:

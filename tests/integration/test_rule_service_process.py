@@ -12,8 +12,11 @@ import pytest
 
 from deploy.local.parts import PrometheusParts
 from deploy.local.postgres import PostgresServer
+from rule_service.store.unit_of_work import PostgresStore
 from tests.support.ports import taken_port
 from tests.support.postgres import fresh_database
+from tests.support.store import open_database, publish
+from tests.support.streams import FakeDeployer, rule_files, stream_replica
 from tests.support.system import replica
 from tests.support.waiting import wait_for
 
@@ -109,6 +112,22 @@ async def test_without_migrating_it_waits_until_somebody_has(
         finally:
             one.child.kill()
             await one.channel.close()
+
+
+async def test_new_history_has_the_deployers_of_a_running_service_compare_everything(database: str) -> None:
+    async with open_database(database) as pool:
+        await publish(PostgresStore(pool), *rule_files({"global.yml": b"groups: []\n"}))
+    deployer = FakeDeployer()
+    async with stream_replica(database) as replica:
+        async with deployer.connected(replica.address) as stream:
+            await stream.take()
+            history = deployer.history_id
+            done = await asyncio.to_thread(run, "new-history", RULE_SERVICE_DATABASE_URL=database)
+            assert done.returncode == 0, done.stderr
+            await stream.message("drain")
+        async with deployer.connected(replica.address):
+            assert deployer.history_id != history
+            assert deployer.history_id in done.stdout
 
 
 async def test_it_waits_for_its_database_and_says_so(tmp_path: Path, prometheus_parts: PrometheusParts) -> None:

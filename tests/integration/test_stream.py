@@ -363,6 +363,54 @@ async def restore_older_backup(database: str) -> None:
         )
 
 
+async def test_a_backup_that_was_edited_before_anybody_connected_is_another_history(
+    database: str, store: PostgresStore
+) -> None:
+    """The numbers go on as if nothing had been: only the commits tell."""
+    await put(store, everywhere=A)
+    deployer = FakeDeployer()
+    async with stream_replica(database) as replica, deployer.connected(replica.address) as stream:
+        await stream.take()
+        await put(store, group_prod=A, group_dev=A, group_lab=A)
+        await stream.take()
+        await until_taken_up(store, 2)
+    await restore_revision_1(database)
+    await put(store, everywhere=B)
+    revision = await put(store, group_new=B)
+    assert revision > deployer.revision
+    async with stream_replica(database, poll=0.05) as replica:
+        before = deployer.history_id
+        async with deployer.connected(replica.address) as stream:
+            if deployer.history_id == before:  # the replica has not looked since the deployer has said so
+                await drained(stream)
+        deployer.revision, deployer.commit_id = 0, ""  # a revision is one of its history
+        async with deployer.connected(replica.address) as stream:
+            assert deployer.history_id != before
+            update = await stream.take()
+            assert update.puts == {"global.yml": B, "group-new.yml": B}
+            assert update.deletes == {"group-prod.yml", "group-dev.yml", "group-lab.yml"}
+            assert not update.mass_deletion_allowed
+        # and it is not told to be one again
+        history = deployer.history_id
+        async with deployer.connected(replica.address) as stream:
+            assert (deployer.history_id, stream.welcome.mode) == (history, pb.Welcome.UP_TO_DATE)
+            assert (await stream.take()).deletes == set()
+
+
+async def restore_revision_1(database: str) -> None:
+    """As if the database had never come further."""
+    async with open_database(database) as pool, pool.transaction() as session:
+        await session.run(
+            """
+            UPDATE revision_counter SET revision = 1,
+                commit_id = (SELECT commit_id FROM history WHERE revision = 1)
+            """
+        )
+        for table in ("change_log", "history_resources", "history", "rendered_files"):
+            await session.run(f"DELETE FROM {table} WHERE revision > 1")
+        await session.run("UPDATE deployers SET revision = 1")
+
+
 async def test_files_that_vanish_without_a_log_are_noticed(database: str, store: PostgresStore) -> None:
     await put(store, everywhere=A, group_prod=A, group_dev=A)
     deployer = FakeDeployer()

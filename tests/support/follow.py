@@ -110,6 +110,7 @@ class RuleService:
         files: Mapping[str, bytes] | None = None,
         revision: int = 1,
         more: bool = False,
+        commit_id: str = "",
     ) -> int:
         """Sends one fragment with the next nonce. files: all as they should be afterwards; default: those put."""
         self.nonce += 1
@@ -120,6 +121,7 @@ class RuleService:
             deletes=[pb.FileDelete(file_name=name) for name in deletes],
             more=more,
             manifest_hash=b"" if more else manifest_hash(wanted),
+            commit_id=commit_id,
         )
         self.say(self.nonce, update=fragment)
         return self.nonce

@@ -188,6 +188,7 @@ class Got:
     manifest_hash: bytes
     mass_deletion_allowed: bool
     sizes: tuple[int, ...]
+    commit_id: str
 
 
 def assembled(fragments: Sequence[pb.SyncResponse]) -> Got:
@@ -218,6 +219,7 @@ def assembled(fragments: Sequence[pb.SyncResponse]) -> Got:
         last.manifest_hash,
         last.mass_deletion_allowed,
         sizes,
+        last.commit_id,
     )
 
 
@@ -252,6 +254,7 @@ class FakeDeployer:
     epoch: int = 0
     history_id: str = ""
     revision: int = 0
+    commit_id: str = ""
     process_id: bytes = field(default_factory=lambda: uuid4().bytes)
     protocol_version: int = 1
 
@@ -273,6 +276,7 @@ class FakeDeployer:
             epoch=self.epoch,
             history_id=self.history_id,
             revision=self.revision,
+            commit_id=self.commit_id,
             manifest_hash=self.manifest_hash,
         )
 
@@ -287,7 +291,7 @@ class FakeDeployer:
                 self.files[name] = content
         for name in update.deletes - set(refuse):
             self.files.pop(name, None)
-        self.revision = update.to_revision
+        self.revision, self.commit_id = update.to_revision, update.commit_id
         outcomes = [
             common_pb2.FileOutcome(
                 file_name=name,

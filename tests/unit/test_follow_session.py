@@ -196,6 +196,32 @@ async def test_epoch_and_history_are_kept() -> None:
 
 
 @virtual_time
+async def test_the_commit_of_the_revision_is_kept_and_said_in_hello() -> None:
+    async with following() as here:
+        service = await here.stream()
+        assert (await service.welcome()).commit_id == ""
+        service.update({"global.yml": A}, revision=4, commit_id="four")
+        while (await service.hear("status")).nonce == 0:
+            continue
+        service.hang_up()
+
+        service = await here.stream()
+        hello = await service.welcome()
+        assert (hello.revision, hello.commit_id) == (4, "four")
+        files = here.world.pipeline.state().manifest_hash
+        service.say(progress=pb.Progress(revision=5, manifest_hash=files, commit_id="five"))
+        await settled()
+        service.hang_up()
+
+        service = await here.stream()
+        hello = await service.welcome(history_id="other")
+        assert (hello.revision, hello.commit_id) == (5, "five")
+        await settled()
+        record = here.world.pipeline.state().record
+        assert (record.history_id, record.revision, record.commit_id) == ("other", 0, "")
+
+
+@virtual_time
 async def test_an_older_epoch_is_refused_and_nothing_of_it_applied() -> None:
     world = World()
     await world.pipeline.recover()

@@ -38,6 +38,7 @@ def test_an_inventory_is_led_to_the_manifest() -> None:
         ("group-x.yml",),
         manifest_hash({A: SHA[b"1"], B: SHA[b"2"], G: SHA[b"3"]}),
         False,
+        "commit-2",
     )
 
 

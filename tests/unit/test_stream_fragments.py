@@ -15,7 +15,7 @@ SIZES = st.one_of(st.integers(0, 200), st.integers(LIMIT - 2_000, LIMIT + 2_000)
 
 def difference_of(contents: dict[str, bytes], deletes: tuple[str, ...] = ()) -> Difference:
     puts = tuple(Wanted(name, file_sha256(content), 3) for name, content in contents.items())
-    return Difference(2, 7, puts, deletes, HASH, True)
+    return Difference(2, 7, puts, deletes, HASH, True, "commit-7")
 
 
 def sent(difference: Difference, contents: dict[str, bytes], nonce: int = 5, epoch: int = 9) -> list[pb.SyncResponse]:
@@ -31,7 +31,7 @@ def test_the_files_arrive_whole_in_fragments_of_at_most_1_mib(sizes: list[int], 
     got = assembled(sent(difference_of(contents, deletes), contents))
     assert (got.puts, got.deletes) == (contents, set(deletes))
     assert (got.from_revision, got.to_revision, got.mass_deletion_allowed) == (2, 7, True)
-    assert got.manifest_hash == HASH
+    assert (got.manifest_hash, got.commit_id) == (HASH, "commit-7")
     assert len(got.sizes) <= 1 + sum(size // (LIMIT - 2048) + 1 for size in sizes)
 
 

@@ -94,6 +94,7 @@ class Hello(_message.Message):
     HISTORY_ID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     MANIFEST_HASH_FIELD_NUMBER: _builtins.int
+    COMMIT_ID_FIELD_NUMBER: _builtins.int
     deployer_id: _builtins.str
     """Its name, from its settings."""
     process_id: _builtins.bytes
@@ -112,6 +113,10 @@ class Hello(_message.Message):
     """The last revision that it acknowledged."""
     manifest_hash: _builtins.bytes
     """Hash over all files of ours on its disk (`manifest_hash` of rulecast.digest), 32 bytes."""
+    commit_id: _builtins.str
+    """What the rule service called the commit of `revision`. Another one in the database means that it was restored, and
+    that the number was used again since. Empty: not known, as from an older deployer.
+    """
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the deployer can do beyond the first version. Unknown ones are ignored."""
@@ -138,10 +143,11 @@ class Hello(_message.Message):
         history_id: _builtins.str = ...,
         revision: _builtins.int = ...,
         manifest_hash: _builtins.bytes = ...,
+        commit_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "deployer_id", b"deployer_id", "epoch", b"epoch", "history_id", b"history_id", "manifest_hash", b"manifest_hash", "process_id", b"process_id", "prometheus_url", b"prometheus_url", "prometheus_version", b"prometheus_version", "protocol_version", b"protocol_version", "revision", b"revision", "serves", b"serves", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "commit_id", b"commit_id", "deployer_id", b"deployer_id", "epoch", b"epoch", "history_id", b"history_id", "manifest_hash", b"manifest_hash", "process_id", b"process_id", "prometheus_url", b"prometheus_url", "prometheus_version", b"prometheus_version", "protocol_version", b"protocol_version", "revision", b"revision", "serves", b"serves", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -510,6 +516,7 @@ class Update(_message.Message):
     MORE_FIELD_NUMBER: _builtins.int
     MANIFEST_HASH_FIELD_NUMBER: _builtins.int
     MASS_DELETION_ALLOWED_FIELD_NUMBER: _builtins.int
+    COMMIT_ID_FIELD_NUMBER: _builtins.int
     from_revision: _builtins.int
     to_revision: _builtins.int
     more: _builtins.bool
@@ -518,6 +525,8 @@ class Update(_message.Message):
     """On the last fragment: the hash over all files as they should be afterwards."""
     mass_deletion_allowed: _builtins.bool
     """Deleting more than half of the deployer's files by this Update was asked for."""
+    commit_id: _builtins.str
+    """Names the commit of `to_revision`; for Hello."""
     @_builtins.property
     def puts(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilePut]: ...
     @_builtins.property
@@ -532,10 +541,11 @@ class Update(_message.Message):
         more: _builtins.bool = ...,
         manifest_hash: _builtins.bytes = ...,
         mass_deletion_allowed: _builtins.bool = ...,
+        commit_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes", b"deletes", "from_revision", b"from_revision", "manifest_hash", b"manifest_hash", "mass_deletion_allowed", b"mass_deletion_allowed", "more", b"more", "puts", b"puts", "to_revision", b"to_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_id", b"commit_id", "deletes", b"deletes", "from_revision", b"from_revision", "manifest_hash", b"manifest_hash", "mass_deletion_allowed", b"mass_deletion_allowed", "more", b"more", "puts", b"puts", "to_revision", b"to_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -608,17 +618,21 @@ class Progress(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     MANIFEST_HASH_FIELD_NUMBER: _builtins.int
+    COMMIT_ID_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     manifest_hash: _builtins.bytes
+    commit_id: _builtins.str
+    """Names the commit of `revision`; for Hello."""
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
         manifest_hash: _builtins.bytes = ...,
+        commit_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest_hash", b"manifest_hash", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_id", b"commit_id", "manifest_hash", b"manifest_hash", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
