@@ -5,10 +5,10 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format proto reference lock corpus prove faults clean
+.PHONY: help setup up test test-images coverage check format proto reference lock corpus prove faults bench bench-quick clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## .venv with everything in requirements.lock (PYTHON=... names an interpreter, 3.11 or newer)
 	@deploy/bootstrap.sh
@@ -17,7 +17,10 @@ up: setup ## the whole of Rulecast with a demo on this machine, until Ctrl-C
 	@exec $(PY) -m deploy.local.up
 
 test: setup ## all tests but the long ones, on real PostgreSQL and Prometheus (ARGS=... for pytest)
-	$(PY) -m pytest -m "not prove" $(ARGS)
+	$(PY) -m pytest -m "not prove and not images" $(ARGS)
+
+test-images: setup ## the images and Compose, built and started; fails where there is no Docker engine
+	$(PY) -m pytest -m images tests/images $(ARGS)
 
 check: setup ## format, lint, types, import contracts, generated code, locks
 	$(BIN)/ruff format --check .
