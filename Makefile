@@ -26,6 +26,7 @@ check: setup ## format, lint, types, import contracts, generated code
 	$(BIN)/lint-imports
 	$(PY) -m deploy.proto --check
 	$(PY) -m deploy.metrics --check
+	$(PY) -m deploy.alerts --check
 
 format: setup ## puts every Python file into shape
 	$(BIN)/ruff format .
@@ -34,8 +35,9 @@ format: setup ## puts every Python file into shape
 proto: setup ## Python code and stubs from protos/rulecast/v1/*.proto
 	$(PY) -m deploy.proto
 
-reference: setup ## the reference page of the metrics, from the code
+reference: setup ## the reference page of the metrics and the alerts on Rulecast, from the code
 	$(PY) -m deploy.metrics
+	$(PY) -m deploy.alerts
 
 lock: setup ## requirements.lock from pyproject.toml, with the newest versions it allows
 	$(PY) -m deploy.lock
