@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = "uv==0.13.9"
-EXTRAS = ("local", "dev")
+EXTRAS = ("local", "tracing", "dev")
 BUILD = ("editables==0.5",)  # what hatchling needs for an editable install, besides itself
 MINIMUM_PYTHON = "3.11"
 
