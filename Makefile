@@ -22,6 +22,12 @@ test: setup ## all tests but the long ones, on real PostgreSQL and Prometheus (A
 test-images: setup ## the images and Compose, built and started; fails where there is no Docker engine
 	$(PY) -m pytest -m images tests/images $(ARGS)
 
+coverage: setup ## the tests once more, and how much of our code they run; fails below 90 % (ARGS=... for pytest)
+	@rm -rf .cache/coverage && mkdir -p .cache/coverage
+	$(PY) -m coverage run -m pytest -m "not prove and not images" $(ARGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
 check: setup ## format, lint, types, import contracts, generated code, locks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -30,6 +36,7 @@ check: setup ## format, lint, types, import contracts, generated code, locks
 	$(PY) -m deploy.proto --check
 	$(PY) -m deploy.lock --check
 	$(PY) -m deploy.metrics --check
+	$(PY) -m deploy.alerts --check
 
 format: setup ## puts every Python file into shape
 	$(BIN)/ruff format .
@@ -38,8 +45,9 @@ format: setup ## puts every Python file into shape
 proto: setup ## Python code and stubs from protos/rulecast/v1/*.proto
 	$(PY) -m deploy.proto
 
-reference: setup ## the reference page of the metrics, from the code
+reference: setup ## the reference page of the metrics and the alerts on Rulecast, from the code
 	$(PY) -m deploy.metrics
+	$(PY) -m deploy.alerts
 
 lock: setup ## requirements.lock from pyproject.toml, with the newest versions it allows
 	$(PY) -m deploy.lock

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 PARTS = ROOT / "deploy" / "docker"
 UV = "uv==0.13.9"
-EXTRAS = ("local", "dev")
+EXTRAS = ("local", "tracing", "dev")
 BUILD = ("editables==0.5",)  # what hatchling needs for an editable install, besides itself
 MINIMUM_PYTHON = "3.11"
 

@@ -94,7 +94,7 @@ async def test_drift_and_a_directory_that_is_closed(
         assert (await here.deployer_metrics())["rulecast_deployer_drift_total"] == 0
         file.unlink()
         await wait_for(lambda: _has(here, "rulecast_deployer_drift_total", 1), RPC)
-        assert file.exists()
+        await wait_for(file.exists, RPC)
         assert logged(log, "rule file was removed by somebody else", file="global.yml")
         await wait_for(lambda: _has(here, "rulecast_deployer_drifted_files", 0), RPC)
 
