@@ -7,11 +7,12 @@ from rule_service.domain.check import check_template
 from rule_service.domain.model import AlertTemplate
 from rule_service.domain.sample import sample_of
 from rule_service.domain.wording import shown
+from rule_service.usecases.blame import with_fields
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.expect import check_etag, the_template
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edited, Publisher
-from rulecast.errors import NotFound
+from rulecast.errors import NotFound, RulecastError
 from rulecast.reasons import Reason
 
 
@@ -100,9 +101,9 @@ def _edited(
     record: Record[AlertTemplate], before: AlertTemplate | None, after: AlertTemplate
 ) -> Edited[Record[AlertTemplate]]:
     """No rule is rendered by it, so a sample stands in: promtool has the last word on templates too."""
-    return Edited(
-        record,
-        (ResourceChange("template", after.id, before, after),),
-        samples=(sample_of(after),),
-        fields={after.id: "template"},
-    )
+    fields = {after.id: "template"}
+    try:
+        sample = sample_of(after)
+    except RulecastError as error:
+        raise with_fields(error, after.id, fields) from error
+    return Edited(record, (ResourceChange("template", after.id, before, after),), samples=(sample,), fields=fields)
