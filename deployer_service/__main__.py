@@ -1,4 +1,4 @@
-"""The command line: `serve`, `health`, `check-config`."""
+"""The command line: `serve`, `token`, `health`, `check-config`."""
 
 import argparse
 import asyncio
@@ -11,10 +11,11 @@ from deployer_service.settings import PREFIX, Settings
 from deployer_service.wiring import serve
 from rulecast.errors import RulecastError
 from rulecast.process.health import why_not_ready
-from rulecast.process.logs import configure_logging
+from rulecast.process.logs import configure_audit, configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
 from rulecast.process.settings_file import SettingsError
 from rulecast.process.supervise import CanNotStart
+from rulecast.tokens import hash_of, new_id, new_token
 
 _FAILED = 1
 _WRONG_SETTINGS = 2
@@ -23,6 +24,8 @@ _WRONG_SETTINGS = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 ended as told, 1 failed, 2 wrong settings or command line."""
     parsed = _parser().parse_args(arguments)
+    if parsed.run is None:
+        return _token()
     try:
         loaded = load_settings(Settings, PREFIX, parsed.config, os.environ)
     except SettingsError as error:
@@ -43,13 +46,22 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
         command.set_defaults(run=run)
+    words = "make a token for the deployer's own service, and print it with what to put into the settings"
+    commands.add_parser("token", help=words, description=words).set_defaults(run=None)
     return parser
+
+
+def _token() -> int:
+    token = new_token(new_id())
+    print(f"token: {token}\napi.token_sha256: {hash_of(token).hex()}")
+    return 0
 
 
 def _serve(loaded: Loaded[Settings]) -> int:
     settings = loaded.settings
     configure_logging(settings.logs.level, settings.logs.format)
     try:
+        configure_audit(settings.audit.file)
         return asyncio.run(serve(settings))
     except (RulecastError, CanNotStart) as error:
         print(f"deployer-service: {error}", file=sys.stderr)

@@ -2,19 +2,23 @@
 
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from rulecast.process.addresses import HostPort
+from rulecast.process.exposure import Security
 from rulecast.process.logs import LogFormat, LogLevel
 from rulecast.process.settings import Env, Section
 from rulecast.process.settings_types import Address, Duration, SecretUrl, with_scheme
+from rulecast.process.tls import Tls
 
 PREFIX: Final = "DEPLOYER"
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _SERVED: Final = re.compile(rf"(?:namespace|group)/{_ID.pattern}")
 
 
@@ -40,6 +44,13 @@ def _not_empty(addresses: tuple[HostPort, ...]) -> tuple[HostPort, ...]:
     if not addresses:
         raise ValueError("at least one address is needed, e.g. 127.0.0.1:50051")
     return addresses
+
+
+def _checked_hashes(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if _SHA256.fullmatch(value) is None:
+            raise ValueError("a SHA-256 is 64 digits of a-f and 0-9; `deployer-service token` prints one")
+    return values
 
 
 class Prometheus(Section):
@@ -68,6 +79,48 @@ class Prometheus(Section):
     promtool_timeout: Annotated[Duration, Env("PROMTOOL_TIMEOUT"), Field(ge=1)] = 30.0
 
 
+class Upstream(Section):
+    """The way to the rule service. The files are read anew for each connection.
+
+    token_file: holds the token of this deployer, which has its id for a name. tls: with the authorities that this
+    machine trusts, where there is no `ca`. certificate, key: to show to a rule service that asks for one, PEM.
+    server_name: in the rule service's certificate, where it is not that of the address.
+    """
+
+    token_file: Path | None = None
+    tls: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str | None = None
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is spoken: whoever names a certificate means it."""
+        return self.tls or self.ca is not None or self.certificate is not None
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("`certificate` and `key` belong together: set both, or neither")
+        return self
+
+
+class Api(Section):
+    """The deployer's own gRPC service.
+
+    token_sha256: of each token that may call it, in hex; `deployer-service token` makes one.
+    """
+
+    token_sha256: Annotated[tuple[str, ...], AfterValidator(_checked_hashes)] = ()
+
+
+class Audit(Section):
+    """file: takes the audit log too, a JSON object a line; it is opened anew where it was moved away."""
+
+    file: Path | None = None
+
+
 class Logs(Section):
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -77,7 +130,7 @@ class Settings(Section):
     """id: the deployer's name; two must not share one. rule_service: tried in turn.
 
     serves: `namespace/<id>` and `group/<id>` whose files it takes; empty means all.
-    grpc_listen, http_listen: on loopback unless said otherwise, since nobody has to say who they are yet.
+    grpc_listen, http_listen: on loopback, where nobody has to say who they are, unless said otherwise.
     min_reload_interval: between two reloads; what is edited meanwhile shares the next one. backups: generations kept.
     drift_interval: between two comparisons of the disk and Prometheus with what they should be.
     """
@@ -92,3 +145,13 @@ class Settings(Section):
     backups: Annotated[int, Field(ge=1, le=1000)] = 5
     drift_interval: Annotated[Duration, Field(ge=1)] = 30.0
     logs: Annotated[Logs, Env("DEPLOYER_LOG")] = Logs()
+    upstream: Upstream = Upstream()
+    api: Api = Api()
+    tls: Tls | None = None
+    security: Security = Security()
+    audit: Audit = Audit()
+
+    @property
+    def listens(self) -> Mapping[str, HostPort]:
+        """The addresses, by the name of their setting."""
+        return {"grpc_listen": self.grpc_listen, "http_listen": self.http_listen}

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import random
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 from deployer_service.adapters.clock import SystemClock
+from deployer_service.adapters.credentials import UpstreamCredentials
 from deployer_service.adapters.disk import Disk, DiskThread
 from deployer_service.adapters.journal import FileJournal
 from deployer_service.adapters.measured import MeasuredChecker, MeasuredPrometheus
@@ -22,6 +24,7 @@ from deployer_service.adapters.prometheus_process import PrometheusProcess
 from deployer_service.adapters.promtool import PromtoolChecker, PromtoolConfigChecker
 from deployer_service.adapters.rule_directory import LocalRuleDirectory
 from deployer_service.adapters.upstream import GrpcUpstream
+from deployer_service.api.access import METHODS, SettingsAuthenticator
 from deployer_service.api.service import DeployerApi
 from deployer_service.follow.follower import Follower
 from deployer_service.follow.messages import Identity
@@ -29,11 +32,16 @@ from deployer_service.life import Life
 from deployer_service.metrics import Metrics, StateMetrics
 from deployer_service.pipeline.ports import Parts, PipelinePolicy, ReloadPolicy
 from deployer_service.pipeline.run import Pipeline
-from deployer_service.settings import Prometheus, Settings
+from deployer_service.settings import PREFIX, Prometheus, Settings
 from rulecast.errors import Unavailable
+from rulecast.process.exposure import Unprotected, check_exposure, is_loopback, shows_certificates
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
+from rulecast.process.tls import ServerCertificates
+from rulecast.rpc.access import Access
+from rulecast.rpc.gate import AccessMetrics, Gate
+from rulecast.rpc.http_gate import guarded
 from rulecast.rpc.interceptors import ServerInterceptor
 from rulecast.rpc.metrics import RpcMetrics
 from rulecast.rpc.server import RpcServer, Service
@@ -55,6 +63,9 @@ async def serve(settings: Settings) -> int:
     source = random.SystemRandom()
     registry = make_registry("deployer")
     metrics = Metrics(registry)
+    gate = _gate(settings, AccessMetrics(registry))
+    certificates = ServerCertificates(settings.tls, registry) if settings.tls is not None else None
+    credentials = UpstreamCredentials(settings.upstream, registry)
     url = URL(settings.prometheus.url.get_secret_value())
 
     async with AsyncExitStack() as stack:
@@ -86,7 +97,7 @@ async def serve(settings: Settings) -> int:
             serves=[_scope(served) for served in settings.serves],
         )
         follower = Follower(
-            GrpcUpstream(),
+            GrpcUpstream(credentials.current),
             [str(address) for address in settings.rule_service],
             pipeline,
             identity,
@@ -102,13 +113,15 @@ async def serve(settings: Settings) -> int:
                     SERVICE, partial(add_DeployerServiceServicer_to_server, DeployerApi(identity, pipeline, follower))
                 )
             ],
-            interceptors=[ServerInterceptor(RpcMetrics(registry))],
+            interceptors=[ServerInterceptor(RpcMetrics(registry), gate)],
             stopping=stop,
+            credentials=certificates.for_grpc() if certificates is not None else None,
         )
         life = Life(pipeline, follower, stop, source, on_recovered=partial(rpc.set_serving, True))
-        app = web.Application()
+        needs = {} if settings.security.metrics_open else {"/metrics": Access.VIEWER}
+        app = web.Application(middlewares=[guarded(gate, needs, certificate=shows_certificates(settings.tls))])
         app.add_routes(telemetry_routes(registry, life.not_ready))
-        http = HttpServer(app, settings.http_listen)
+        http = HttpServer(app, settings.http_listen, certificates.for_http() if certificates is not None else None)
 
         grpc_port = await rpc.start()
         stack.push_async_callback(rpc.stop)
@@ -123,7 +136,37 @@ async def serve(settings: Settings) -> int:
             rules=str(settings.prometheus.rule_path),
             prometheus=identity.prometheus_url,
         )
-        return await supervise({"deployer": life.run}, stop)
+        tasks: dict[str, Callable[[], Awaitable[None]]] = {"deployer": life.run}
+        if certificates is not None:
+            tasks["certificates"] = partial(certificates.run, stop)
+        return await supervise(tasks, stop)
+
+
+def _gate(settings: Settings, metrics: AccessMetrics) -> Gate:
+    """Raises Unprotected."""
+    security, tls = settings.security, settings.tls
+    check_exposure(security, settings.listens, tls, PREFIX)
+    _check_upstream(settings)
+    needed = security.needs_tokens(settings.listens)
+    if needed and not (settings.api.token_sha256 or shows_certificates(tls)):
+        raise Unprotected(
+            "tokens are needed and there is none: set `api.token_sha256` (`deployer-service token` makes one), or "
+            f"`tls.client_ca`, or keep to loopback, or `security.insecure: true` ({PREFIX}_SECURITY_INSECURE=true)"
+        )
+    tokens = settings.api.token_sha256 if needed else ()
+    return Gate(METHODS, authenticator=SettingsAuthenticator(tokens) if tokens else None, metrics=metrics)
+
+
+def _check_upstream(settings: Settings) -> None:
+    """The token must not be overheard. Raises Unprotected."""
+    upstream, security = settings.upstream, settings.security
+    elsewhere = [str(address) for address in settings.rule_service if not is_loopback(address.host)]
+    plain_text = upstream.token_file is not None and not upstream.secure
+    if elsewhere and plain_text and not (security.plain_text or security.insecure):
+        raise Unprotected(
+            f"the token would be sent in plain text to rule_service {elsewhere[0]}: set `upstream.ca` or "
+            "`upstream.tls: true`; or `security.plain_text: true` if something on the way speaks TLS"
+        )
 
 
 async def _promtool(settings: Prometheus) -> Promtool:

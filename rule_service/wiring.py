@@ -70,7 +70,7 @@ from rule_service.usecases.understand import Understanding
 from rule_service.usecases.waiting import RolloutWaiter
 from rule_service.usecases.watch import Watch
 from rulecast.errors import Unavailable
-from rulecast.process.exposure import check_exposure
+from rulecast.process.exposure import check_exposure, shows_certificates
 from rulecast.process.private_folder import private_folder
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
@@ -132,7 +132,7 @@ async def serve(settings: Settings) -> int:
     """
     stop = asyncio.Event()
     registry = make_registry("rule_service")
-    check_exposure(settings.security, settings.listens, tls=settings.tls is not None, prefix=PREFIX)
+    check_exposure(settings.security, settings.listens, settings.tls, PREFIX)
     certificates = ServerCertificates(settings.tls, registry) if settings.tls is not None else None
     dsn = settings.database.url.get_secret_value()
     server_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -229,10 +229,9 @@ async def serve(settings: Settings) -> int:
         )
         registry.register(OverviewMetrics(lambda: watch.overview, lambda: watch.up, lambda: life.not_ready() is None))
         needs = {} if settings.security.metrics_open else {"/metrics": Access.VIEWER}
-        shown = settings.tls is not None and settings.tls.client_ca is not None
         app = web.Application(
             client_max_size=MAX_MESSAGE_BYTES,
-            middlewares=[request_ids, json_errors, guarded(gate, needs, certificate=shown)],
+            middlewares=[request_ids, json_errors, guarded(gate, needs, certificate=shows_certificates(settings.tls))],
         )
         app.add_routes(telemetry_routes(registry, life.not_ready))
         bindings = bindings_of(PUBLIC)

@@ -1,12 +1,13 @@
 """The stream to a rule service over gRPC. See `follow.ports`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from deployer_service.adapters.credentials import PLAIN, Credentials
 from rulecast.errors import FailedPrecondition, Unavailable
 from rulecast.reasons import Reason
 from rulecast.rpc.channel import open_channel
@@ -25,17 +26,18 @@ _NOT_ALLOWED: Final = (
 
 
 class GrpcUpstream:
-    """credentials: None is plain text."""
+    """credentials: asked for each connection."""
 
-    def __init__(self, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(self, credentials: Callable[[], Credentials] = lambda: PLAIN) -> None:
         self._credentials = credentials
 
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator["GrpcStream"]:
         # a channel of its own: one that failed keeps its failure, and a call that is only dropped leaks (grpcio 1.85)
-        channel = open_channel(address, self._credentials)
+        known = self._credentials()
+        channel = open_channel(address, known.channel, server_name=known.server_name)
         try:
-            call = pb_grpc.DistributionServiceStub(channel).Sync()
+            call = pb_grpc.DistributionServiceStub(channel).Sync(metadata=known.metadata)
             try:
                 yield GrpcStream(call)
             finally:

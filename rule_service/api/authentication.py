@@ -6,18 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from rule_service.usecases.tokens import PREFIX, Role, Standing, Token, TokenStore, hash_of
+from rule_service.usecases.tokens import Role, Standing, Token, TokenStore
 from rulecast.errors import LimitExceeded, Unauthenticated
 from rulecast.reasons import Reason
-from rulecast.rpc.access import Access, Caller
+from rulecast.rpc.access import Access, Caller, unknown_token
 from rulecast.rpc.rate import Buckets, Rate
+from rulecast.tokens import hash_of, looks_like_one
 
 REMEMBERED_FOR: Final = 10.0
 """Seconds. Revoking is told to every replica at once; this is for when that message was lost."""
 REMEMBERED: Final = 10_000
 """Tokens."""
-MAX_TOKEN: Final = 200
-"""Characters."""
 GUESSES: Final = Rate(5.0, 50)
 """Unknown tokens from one host: each one costs a query."""
 
@@ -56,11 +55,11 @@ class TokenAuthenticator:
 
     async def authenticate(self, token: str, host: str) -> Caller:
         """Raises Unauthenticated, LimitExceeded for a host that sent too many unknown tokens, and Unavailable."""
-        if not token.startswith(PREFIX) or len(token) > MAX_TOKEN:
-            raise _unknown()
+        if not looks_like_one(token):
+            raise unknown_token()
         known = await self._known(hash_of(token), host)
         if known.standing is None:
-            raise _unknown()
+            raise unknown_token()
         _check(known.standing, self._clock() - known.asked_at)
         return _caller(known.standing.token)
 
@@ -98,10 +97,6 @@ def _check(standing: Standing, since: float) -> None:
     if standing.seconds_left is not None and standing.seconds_left <= since:
         message = f"the token {token.id} of '{token.name}' has expired on {token.expires_at:%Y-%m-%d %H:%M} UTC"
         raise Unauthenticated.of("", Reason.TOKEN_EXPIRED, message)
-
-
-def _unknown() -> Unauthenticated:
-    return Unauthenticated.of("", Reason.TOKEN_UNKNOWN, "there is no such token: look whether all of it was sent")
 
 
 def _caller(token: Token) -> Caller:

@@ -1,8 +1,6 @@
 """Tokens: made, listed, revoked, and told apart by their hash. What is to be kept secret is stored nowhere."""
 
-import hashlib
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,9 +12,8 @@ from rule_service.domain.wording import shown
 from rule_service.usecases.ports import Page, Reads
 from rulecast.errors import InvalidInput, NotFound
 from rulecast.reasons import Reason
+from rulecast.tokens import hash_of, new_id, new_token
 
-PREFIX: Final = "rc_"
-"""Of every token, so that it can be recognised where it must not be: `rc_<id>_<256 random bits>`."""
 MAX_NAMESPACES: Final = 1000
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._@+-]{0,98}[A-Za-z0-9])?")
@@ -84,11 +81,6 @@ class Minted:
     secret: str
 
 
-def hash_of(secret: str) -> bytes:
-    """By which a token is found. It has 256 random bits, so no slow hash is needed, and no time tells anything."""
-    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
-
-
 class Tokens:
     """clock: for the expiry that is asked for."""
 
@@ -107,8 +99,8 @@ class Tokens:
             if namespace not in there:
                 message = f"there is no namespace {shown(namespace)}: create it first"
                 raise NotFound.of(f"token.namespaces[{at}]", Reason.NAMESPACE_NOT_FOUND, message, id=namespace)
-        id = secrets.token_hex(6)
-        secret = f"{PREFIX}{id}_{secrets.token_urlsafe(32)}"
+        id = new_id()
+        secret = new_token(id)
         return Minted(await self._store.insert_token(id, hash_of(secret), draft, by), secret)
 
     async def list(self, after: str, limit: int) -> Page[Token]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from rulecast.process.addresses import HostPort
 from rulecast.process.settings import Section
 from rulecast.process.supervise import CanNotStart
+from rulecast.process.tls import Tls
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -17,7 +18,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class Security(Section):
     """Who has to say who they are, and whether it can be overheard.
 
-    authentication: whether every call needs a token. Default: yes, unless all addresses are on loopback.
+    authentication: whether every call needs a token. Default: yes, unless all addresses are on loopback. Other hosts
+        may only be let in without one where they have to show a certificate (`tls.client_ca`).
     plain_text: other hosts may connect without TLS, since it ends at something before this service.
     insecure: other hosts may connect with neither token nor TLS.
     metrics_open: `/metrics` answers without a token.
@@ -55,7 +57,12 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def check_exposure(security: Security, listens: Mapping[str, HostPort], *, tls: bool, prefix: str) -> None:
+def shows_certificates(tls: Tls | None) -> bool:
+    """Whether every client has to show a certificate."""
+    return tls is not None and tls.client_ca is not None
+
+
+def check_exposure(security: Security, listens: Mapping[str, HostPort], tls: Tls | None, prefix: str) -> None:
     """Raises Unprotected. prefix: of the service's variables in the environment."""
     open_to_others = exposed(listens)
     if not open_to_others:
@@ -65,12 +72,12 @@ def check_exposure(security: Security, listens: Mapping[str, HostPort], *, tls: 
         _log.warning("security is off, as it was told to be: whoever reaches it may do everything", listen=str(address))
         return
     out = _WAYS_OUT.format(prefix=prefix)
-    if not security.needs_tokens(listens):
+    if not (security.needs_tokens(listens) or shows_certificates(tls)):
         raise Unprotected(
             f"{name} {address} can be reached from other hosts and nobody would have to say who they are: leave out "
             f"`security.authentication: false`, {out}"
         )
-    if not (tls or security.plain_text):
+    if tls is None and not security.plain_text:
         raise Unprotected(
             f"{name} {address} can be reached from other hosts, and tokens would be sent in plain text: set "
             f"`tls.certificate` and `tls.key`; or `security.plain_text: true` if TLS ends before this service; or {out}"

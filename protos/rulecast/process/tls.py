@@ -60,23 +60,30 @@ def now() -> datetime:
 
 def load(tls: Tls, at: datetime) -> Material:
     """Reads and checks the files. Raises WrongCertificate."""
-    certificate, key = _read(tls.certificate, "certificate"), _read(tls.key, "key")
-    chain = certificates_in(certificate, tls.certificate)
-    _check_key(chain[0], key, tls)
-    for each in chain:
-        _check_time(each, tls.certificate, at)
+    certificate, key = read_file(tls.certificate, "tls.certificate"), read_file(tls.key, "tls.key")
+    ends = check_pair(certificate, tls.certificate, key, tls.key, at)
     client_ca = None
     if tls.client_ca is not None:
-        client_ca = _read(tls.client_ca, "client_ca")
+        client_ca = read_file(tls.client_ca, "tls.client_ca")
         certificates_in(client_ca, tls.client_ca)
-    return Material(certificate, key, client_ca, min(each.not_valid_after_utc for each in chain))
+    return Material(certificate, key, client_ca, ends)
 
 
-def _read(path: Path, what: str) -> bytes:
+def read_file(path: Path, setting: str) -> bytes:
+    """Raises WrongCertificate, with the setting that names the file."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise WrongCertificate(f"tls.{what}: {path} can not be read: {error.strerror}") from error
+        raise WrongCertificate(f"{setting}: {path} can not be read: {error.strerror}") from error
+
+
+def check_pair(certificate: bytes, path: Path, key: bytes, key_path: Path, at: datetime) -> datetime:
+    """When the certificate, or one behind it, is no longer valid. Raises WrongCertificate, for another's key too."""
+    chain = certificates_in(certificate, path)
+    _check_key(chain[0], path, key, key_path)
+    for each in chain:
+        _check_time(each, path, at)
+    return min(each.not_valid_after_utc for each in chain)
 
 
 def certificates_in(pem: bytes, path: Path) -> list[x509.Certificate]:
@@ -89,18 +96,18 @@ def certificates_in(pem: bytes, path: Path) -> list[x509.Certificate]:
         ) from error
 
 
-def _check_key(certificate: x509.Certificate, pem: bytes, tls: Tls) -> None:
+def _check_key(certificate: x509.Certificate, path: Path, pem: bytes, key_path: Path) -> None:
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError as error:
-        raise WrongCertificate(f"{tls.key} has a passphrase, and nobody is there to enter it: remove it") from error
+        raise WrongCertificate(f"{key_path} has a passphrase, and nobody is there to enter it: remove it") from error
     except ValueError as error:
         raise WrongCertificate(
-            f"{tls.key} holds no private key in PEM: it begins with -----BEGIN PRIVATE KEY"
+            f"{key_path} holds no private key in PEM: it begins with -----BEGIN PRIVATE KEY"
         ) from error
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
-        raise WrongCertificate(f"{tls.key} is not the key of the first certificate in {tls.certificate}")
+        raise WrongCertificate(f"{key_path} is not the key of the first certificate in {path}")
 
 
 def _check_time(certificate: x509.Certificate, path: Path, at: datetime) -> None:

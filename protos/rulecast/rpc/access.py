@@ -97,6 +97,10 @@ def bearer(metadata: Metadata) -> str:
     return token.strip()
 
 
+def unknown_token() -> Unauthenticated:
+    return Unauthenticated.of("", Reason.TOKEN_UNKNOWN, "there is no such token: look whether all of it was sent")
+
+
 def host_of(peer: str, metadata: Metadata) -> str:
     """Where a call is from, without the port. peer: as gRPC names it."""
     if peer.startswith("unix:"):

@@ -24,13 +24,24 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 def open_channel(
-    address: str, credentials: grpc.ChannelCredentials | None = None, *, max_answer_bytes: int = MAX_MESSAGE_BYTES
+    address: str,
+    credentials: grpc.ChannelCredentials | None = None,
+    *,
+    server_name: str | None = None,
+    max_answer_bytes: int = MAX_MESSAGE_BYTES,
 ) -> grpc.aio.Channel:
     """A channel to `host:port` or `unix:/path`; connects on first use. Whoever opens it has to close it.
 
-    credentials: None is plain text. max_answer_bytes: a longer answer fails with RESOURCE_EXHAUSTED.
+    credentials: None is plain text. server_name: in the server's certificate, where it is not that of the address.
+    max_answer_bytes: a longer answer fails with RESOURCE_EXHAUSTED.
     """
-    options = (*KEEPALIVE, *RECONNECT, ("grpc.max_receive_message_length", max_answer_bytes))
+    options: tuple[tuple[str, int | str], ...] = (
+        *KEEPALIVE,
+        *RECONNECT,
+        ("grpc.max_receive_message_length", max_answer_bytes),
+    )
     if credentials is None:
         return grpc.aio.insecure_channel(address, options)
+    if server_name is not None:
+        options = (*options, ("grpc.ssl_target_name_override", server_name))
     return grpc.aio.secure_channel(address, credentials, options)

@@ -1,0 +1,166 @@
+"""What an editor of certain namespaces may change, by whatever way: checked on what an edit really changes."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from rule_service.domain.model import (
+    Exporter,
+    GlobalScope,
+    Group,
+    GroupScope,
+    Namespace,
+    NamespaceScope,
+    Scope,
+    Target,
+)
+from rule_service.usecases.change import WriteOptions
+from rule_service.usecases.ports import Record
+from rule_service.usecases.rebase import RulesOfTemplate, TheseRules
+from rule_service.usecases.rollback import Everything, OneRule, RulesOfGroup
+from rule_service.usecases.rules import RuleDraft
+from rulecast.errors import PermissionDenied
+from rulecast.reasons import Reason
+from tests.support.edits import CPU, CPU_TEMPLATE, DO, Edits, open_edits
+
+MINE = WriteOptions("mine", "Test", namespaces=frozenset({"env"}))
+MINE_TRIED = replace(MINE, validate_only=True)
+
+Act = Callable[[Edits, WriteOptions], Awaitable[Any]]
+
+
+@pytest_asyncio.fixture
+async def edits(database: str) -> AsyncIterator[Edits]:
+    """Namespaces env (prod, and dev below it) and team (blue), a rule at each scope, targets in one or both."""
+    async with open_edits(database, None) as opened:
+        await opened.namespaces.create(Namespace("env", "env"), DO)
+        await opened.namespaces.create(Namespace("team", "team"), DO)
+        for group in (
+            Group("prod", "env", "prod"),
+            Group("dev", "env", "dev", parent_id="prod"),
+            Group("blue", "team", "blue"),
+        ):
+            await opened.groups.create(group, DO)
+        await opened.templates.create(CPU_TEMPLATE, DO)
+        scopes: dict[str, Scope] = {
+            "all": GlobalScope(),
+            "env": NamespaceScope("env"),
+            "prod": GroupScope("prod"),
+            "team": NamespaceScope("team"),
+            "blue": GroupScope("blue"),
+        }
+        for id, scope in scopes.items():
+            await opened.rule(scope, id)
+        for id, groups in (("ours", ("prod",)), ("both", ("prod", "blue")), ("free", ())):
+            await opened.targets.create(Target(id, f"{id}.example", group_ids=groups), DO)
+        yield opened
+
+
+def renamed(record: Any) -> Any:
+    return replace(record.value, description="other")
+
+
+def disabled(rule: Any) -> Any:
+    return replace(rule, enabled=False)
+
+
+def moved_to(*groups: str) -> Callable[[Any], Target]:
+    return lambda record: replace(record.value, group_ids=groups)
+
+
+def scraped(record: Record[Target]) -> Target:
+    return replace(record.value, exporters=(Exporter("node", 9100),))
+
+
+ALLOWED: dict[str, Act] = {
+    "a group": lambda edits, how: edits.groups.create(Group("lab", "env", "lab"), how),
+    "another text of a group": lambda edits, how: edits.groups.update("dev", "", renamed, how),
+    "a group deleted with all that is in it": lambda edits, how: edits.groups.delete("prod", "", True, how),
+    "a rule at a group": lambda edits, how: edits.rule(GroupScope("dev"), "new", how),
+    "a rule at the namespace, changed": lambda edits, how: edits.rules.update("env", "", disabled, how),
+    "a rule deleted": lambda edits, how: edits.rules.delete("prod", "", how),
+    "a target": lambda edits, how: edits.targets.create(Target("new", "new.example", group_ids=("dev",)), how),
+    "a target changed": lambda edits, how: edits.targets.update("ours", "", scraped, how),
+    "a target deleted": lambda edits, how: edits.targets.delete("ours", "", how),
+    "a target of others too, moved here": lambda edits, how: edits.targets.update(
+        "both", "", moved_to("dev", "blue"), how
+    ),
+    "rules rebased by name": lambda edits, how: edits.rebase.rebase(TheseRules(("env", "prod")), how),
+}
+
+REFUSED: dict[str, Act] = {
+    "a group elsewhere": lambda edits, how: edits.groups.create(Group("red", "team", "red"), how),
+    "a group elsewhere, changed": lambda edits, how: edits.groups.update("blue", "", renamed, how),
+    "a group elsewhere, deleted": lambda edits, how: edits.groups.delete("blue", "", True, how),
+    "a rule for everything": lambda edits, how: edits.rules.update("all", "", disabled, how),
+    "a rule at another namespace": lambda edits, how: edits.rules.update("team", "", disabled, how),
+    "a rule at another group": lambda edits, how: edits.rules.delete("blue", "", how),
+    "a new rule for everything": lambda edits, how: edits.rules.create(
+        RuleDraft("new", GlobalScope(), key="other", spec=CPU), how
+    ),
+    "a namespace": lambda edits, how: edits.namespaces.create(Namespace("mine", "mine"), how),
+    "its own namespace": lambda edits, how: edits.namespaces.update("env", "", renamed, how),
+    "a template": lambda edits, how: edits.templates.update("cpu", "", renamed, how),
+    "a target of others too": lambda edits, how: edits.targets.update("both", "", scraped, how),
+    "a target of others too, deleted": lambda edits, how: edits.targets.delete("both", "", how),
+    "a target taken from others": lambda edits, how: edits.targets.update("both", "", moved_to("prod"), how),
+    "a target of nobody": lambda edits, how: edits.targets.update("free", "", scraped, how),
+    "a new target of nobody": lambda edits, how: edits.targets.create(Target("new", "new.example"), how),
+    "everything rolled back": lambda edits, how: edits.rollback.roll_back(1, Everything(), how),
+    "a group elsewhere, rolled back": lambda edits, how: edits.rollback.roll_back(5, RulesOfGroup("blue"), how),
+    "a rule elsewhere, rolled back": lambda edits, how: edits.rollback.roll_back(5, OneRule("blue"), how),
+    "all rules of a template rebased": lambda edits, how: edits.rebase.rebase(RulesOfTemplate("cpu"), how),
+}
+
+
+async def outdate(edits: Edits) -> None:
+    """The template moves on, so that there is something to rebase."""
+    other = replace(CPU, query="cpu_percent >= {{ .threshold }}")
+    await edits.templates.update("cpu", "", lambda record: replace(record.value, spec=other), DO)
+
+
+@pytest.mark.parametrize("what", ALLOWED)
+async def test_what_is_within_is_allowed(edits: Edits, what: str) -> None:
+    await outdate(edits)
+    before = await edits.store.revision()
+    await ALLOWED[what](edits, MINE)
+    assert await edits.store.revision() == before + 1
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_what_concerns_others_is_refused_and_nothing_is_changed(edits: Edits, what: str) -> None:
+    await outdate(edits)
+    before = await edits.store.revision(), await edits.files()
+    for how in (MINE, MINE_TRIED):
+        with pytest.raises(PermissionDenied) as refused:
+            await REFUSED[what](edits, how)
+        assert refused.value.reason is Reason.NAMESPACE_NOT_ALLOWED
+        assert "(env)" in str(refused.value)
+    assert (await edits.store.revision(), await edits.files()) == before
+
+
+async def test_a_rule_that_is_gone_for_good_may_have_been_anybodys(edits: Edits) -> None:
+    await edits.rules.delete("prod", "", DO)
+    with pytest.raises(PermissionDenied):
+        await edits.rules.purge("prod", "", MINE)
+    await edits.rules.purge("prod", "", DO)
+
+
+async def test_an_edit_is_checked_on_what_it_does_when_it_is_committed(edits: Edits) -> None:
+    """A target of its own that somebody else takes into another group between the dry run and the commit."""
+    tried = 0
+
+    def change(record: Record[Target]) -> Target:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            return scraped(record)
+        return replace(scraped(record), group_ids=("prod", "blue"))
+
+    before = await edits.store.revision()
+    with pytest.raises(PermissionDenied):
+        await edits.targets.update("ours", "", change, MINE)
+    assert (tried, await edits.store.revision()) == (2, before)
