@@ -191,7 +191,11 @@ async def serve(settings: Settings) -> int:
                 "listener": listener.run,
                 "hub": hub.run,
                 "commands": commands.run,
-                "pruner": Pruner(database, timedelta(seconds=settings.history.retention)).run,
+                "pruner": Pruner(
+                    database,
+                    timedelta(seconds=settings.history.retention),
+                    timedelta(seconds=settings.deleted.retention),
+                ).run,
             },
             set_serving=rpc.set_serving,
             stop=stop,

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -99,6 +100,13 @@ def caller(context: Context) -> str:
     """Who calls: the address, as long as nobody has to say who they are."""
     peer = context.peer() or ""
     return peer.rpartition(":")[0] or peer
+
+
+def batch_ids(ids: Sequence[str]) -> Sequence[str]:
+    """The ids of a batch. Raises InvalidInput for none or too many."""
+    if not 0 < len(ids) <= MAX_PAGE_SIZE:
+        raise InvalidInput.of("ids", Reason.FIELD_INVALID, f"{len(ids)} ids: name 1 to {MAX_PAGE_SIZE}")
+    return ids
 
 
 def page_size(asked: int, default: int = PAGE_SIZE, largest: int = MAX_PAGE_SIZE) -> int:

@@ -33,7 +33,7 @@ class SchemaMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step. `version` counts from 1 without gaps."""
+    """One step. `version` counts from 1; a number may be left out."""
 
     version: int
     name: str
@@ -122,14 +122,14 @@ async def _climb(connection: "asyncpg.Connection[asyncpg.Record]", migrations: S
     for migration in migrations:
         if migration.version not in applied:
             await _step(connection, migration)
-    return len(migrations)
+    return migrations[-1].version
 
 
 def _check(applied: Mapping[int, str], migrations: Sequence[Migration]) -> None:
-    newest = max(applied, default=0)
-    if newest > len(migrations):
+    newest, known = max(applied, default=0), migrations[-1].version
+    if newest > known:
         raise SchemaMismatch(
-            f"the database has schema version {newest}, this build knows {len(migrations)}: "
+            f"the database has schema version {newest}, this build knows {known}: "
             "start a build that is at least as new as the one that migrated it"
         )
     for migration in migrations:
