@@ -47,6 +47,12 @@ class History(Section):
     retention: Annotated[Duration, Field(gt=0)] = 90 * 86_400.0
 
 
+class Deleted(Section):
+    """How long what was deleted can be brought back."""
+
+    retention: Annotated[Duration, Field(gt=0)] = 30 * 86_400.0
+
+
 class Logs(Section):
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -79,6 +85,7 @@ class Settings(Section):
     promtool: Promtool = Promtool()
     stream: Stream = Stream()
     history: History = History()
+    deleted: Deleted = Deleted()
     logs: Annotated[Logs, Env("RULE_SERVICE_LOG")] = Logs()
     tls: Tls | None = None
     security: Security = Security()

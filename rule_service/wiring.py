@@ -222,7 +222,11 @@ async def serve(settings: Settings) -> int:
                 "hub": hub.run,
                 "commands": commands.run,
                 "watch": watch.run,
-                "pruner": Pruner(database, timedelta(seconds=settings.history.retention)).run,
+                "pruner": Pruner(
+                    database,
+                    timedelta(seconds=settings.history.retention),
+                    timedelta(seconds=settings.deleted.retention),
+                ).run,
             },
             set_serving=rpc.set_serving,
             stop=stop,

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -111,6 +112,13 @@ def editable_namespaces() -> frozenset[str] | None:
     """What the caller may edit: None means everything, and is so where nobody has to say who they are."""
     known = caller_now()
     return known.namespaces if known is not None else None
+
+
+def batch_ids(ids: Sequence[str]) -> Sequence[str]:
+    """The ids of a batch. Raises InvalidInput for none or too many."""
+    if not 0 < len(ids) <= MAX_PAGE_SIZE:
+        raise InvalidInput.of("ids", Reason.FIELD_INVALID, f"{len(ids)} ids: name 1 to {MAX_PAGE_SIZE}")
+    return ids
 
 
 def page_size(asked: int, default: int = PAGE_SIZE, largest: int = MAX_PAGE_SIZE) -> int:

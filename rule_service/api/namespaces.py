@@ -1,10 +1,20 @@
 """NamespaceService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, once, page_after, page_size, page_token, waiting_options, write_options
+from rule_service.api.calls import (
+    Context,
+    batch_ids,
+    once,
+    page_after,
+    page_size,
+    page_token,
+    waiting_options,
+    write_options,
+)
 from rule_service.api.mask import merged
 from rule_service.domain.model import Namespace
-from rule_service.usecases.expect import the_namespace
+from rule_service.usecases.expect import the_kept, these
+from rule_service.usecases.filters import NamespaceFilter
 from rule_service.usecases.namespaces import NamespaceEdits
 from rule_service.usecases.ports import Reads, Record
 from rulecast.v1 import namespace_pb2 as pb
@@ -24,10 +34,11 @@ class NamespaceApi(NamespaceServiceServicer):
         )
 
     async def GetNamespace(self, request: pb.GetNamespaceRequest, context: Context) -> pb.Namespace:
-        return encode.namespace(await the_namespace(self._reads, request.id, "id"))
+        return encode.namespace(await the_kept(self._reads, Namespace, request.id))
 
     async def ListNamespaces(self, request: pb.ListNamespacesRequest, context: Context) -> pb.ListNamespacesResponse:
-        page = await self._reads.namespaces(page_after(request.page_token), page_size(request.page_size))
+        where = NamespaceFilter(request.text or None, request.show_deleted)
+        page = await self._reads.namespaces(page_after(request.page_token), page_size(request.page_size), where)
         return pb.ListNamespacesResponse(
             namespaces=[encode.namespace(each) for each in page.items], next_page_token=page_token(page.next_after)
         )
@@ -43,5 +54,28 @@ class NamespaceApi(NamespaceServiceServicer):
         )
 
     async def DeleteNamespace(self, request: pb.DeleteNamespaceRequest, context: Context) -> pb.DeleteNamespaceResponse:
-        change = await self._edits.delete(request.id, request.etag, write_options(request, "DeleteNamespace", context))
-        return pb.DeleteNamespaceResponse(change=encode.change(change))
+        options = write_options(request, "DeleteNamespace", context)
+        written = await self._edits.delete(request.id, request.etag, options)
+        return pb.DeleteNamespaceResponse(
+            change=encode.change(written.change), namespace=encode.namespace(written.value)
+        )
+
+    async def UndeleteNamespace(
+        self, request: pb.UndeleteNamespaceRequest, context: Context
+    ) -> pb.UndeleteNamespaceResponse:
+        options = write_options(request, "UndeleteNamespace", context)
+        written = await self._edits.undelete(request.id, request.etag, options)
+        return pb.UndeleteNamespaceResponse(
+            namespace=encode.namespace(written.value), change=encode.change(written.change)
+        )
+
+    async def PurgeNamespace(self, request: pb.PurgeNamespaceRequest, context: Context) -> pb.PurgeNamespaceResponse:
+        options = write_options(request, "PurgeNamespace", context)
+        change = await self._edits.purge(request.id, request.etag, options)
+        return pb.PurgeNamespaceResponse(change=encode.change(change))
+
+    async def BatchGetNamespaces(
+        self, request: pb.BatchGetNamespacesRequest, context: Context
+    ) -> pb.BatchGetNamespacesResponse:
+        records = await these(self._reads, Namespace, batch_ids(request.ids), "ids[{}]")
+        return pb.BatchGetNamespacesResponse(namespaces=[encode.namespace(each) for each in records])

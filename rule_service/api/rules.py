@@ -4,6 +4,7 @@ from rule_service.api import decode, encode, explained
 from rule_service.api.calls import (
     MAX_PAGE_SIZE,
     Context,
+    batch_ids,
     new_id,
     once,
     page_after,
@@ -82,6 +83,18 @@ class AlertRuleApi(AlertRuleServiceServicer):
         written = await self._edits.undelete(request.id, request.etag, options)
         return pb.UndeleteAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
 
+    async def EnableAlertRule(self, request: pb.EnableAlertRuleRequest, context: Context) -> pb.EnableAlertRuleResponse:
+        options = waiting_options(request, "EnableAlertRule", context)
+        written = await self._edits.switch(request.id, request.etag, True, options)
+        return pb.EnableAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
+
+    async def DisableAlertRule(
+        self, request: pb.DisableAlertRuleRequest, context: Context
+    ) -> pb.DisableAlertRuleResponse:
+        options = waiting_options(request, "DisableAlertRule", context)
+        written = await self._edits.switch(request.id, request.etag, False, options)
+        return pb.DisableAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
+
     async def PurgeAlertRule(self, request: pb.PurgeAlertRuleRequest, context: Context) -> pb.PurgeAlertRuleResponse:
         options = write_options(request, "PurgeAlertRule", context)
         return pb.PurgeAlertRuleResponse(
@@ -91,10 +104,7 @@ class AlertRuleApi(AlertRuleServiceServicer):
     async def BatchGetAlertRules(
         self, request: pb.BatchGetAlertRulesRequest, context: Context
     ) -> pb.BatchGetAlertRulesResponse:
-        if not 0 < len(request.ids) <= MAX_PAGE_SIZE:
-            message = f"{len(request.ids)} ids: name 1 to {MAX_PAGE_SIZE}"
-            raise InvalidInput.of("ids", Reason.FIELD_INVALID, message)
-        there = await self._reads.rules_by_id(request.ids)
+        there = await self._reads.rules_by_id(batch_ids(request.ids))
         records = [found(there.get(id), "rule", id, f"ids[{at}]") for at, id in enumerate(request.ids)]
         rules = await shown_rules(self._reads, records)
         return pb.BatchGetAlertRulesResponse(rules=[encode.rule(each) for each in rules])

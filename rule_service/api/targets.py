@@ -1,10 +1,11 @@
 """TargetService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, once, page_after, page_size, page_token, write_options
+from rule_service.api.calls import Context, batch_ids, once, page_after, page_size, page_token, write_options
 from rule_service.api.mask import merged
 from rule_service.domain.model import Target
-from rule_service.usecases.expect import found
+from rule_service.usecases.expect import the_kept, these
+from rule_service.usecases.filters import TargetFilter
 from rule_service.usecases.ports import Reads, Record
 from rule_service.usecases.targets import TargetEdits
 from rulecast.v1 import target_pb2 as pb
@@ -24,15 +25,17 @@ class TargetApi(TargetServiceServicer):
         return pb.CreateTargetResponse(target=encode.target(written.value), change=encode.change(written.change))
 
     async def GetTarget(self, request: pb.GetTargetRequest, context: Context) -> pb.Target:
-        return encode.target(found(await self._reads.target(request.id), "target", request.id, "id"))
+        return encode.target(await the_kept(self._reads, Target, request.id))
 
     async def ListTargets(self, request: pb.ListTargetsRequest, context: Context) -> pb.ListTargetsResponse:
-        page = await self._reads.targets(
-            page_after(request.page_token),
-            page_size(request.page_size),
-            request.group_id or None,
-            request.hostname or None,
+        where = TargetFilter(
+            group_id=request.group_id or None,
+            namespace_id=request.namespace_id or None,
+            hostname=request.hostname or None,
+            text=request.text or None,
+            show_deleted=request.show_deleted,
         )
+        page = await self._reads.targets(page_after(request.page_token), page_size(request.page_size), where)
         return pb.ListTargetsResponse(
             targets=[encode.target(each) for each in page.items], next_page_token=page_token(page.next_after)
         )
@@ -46,5 +49,20 @@ class TargetApi(TargetServiceServicer):
         return pb.UpdateTargetResponse(target=encode.target(written.value), change=encode.change(written.change))
 
     async def DeleteTarget(self, request: pb.DeleteTargetRequest, context: Context) -> pb.DeleteTargetResponse:
-        change = await self._edits.delete(request.id, request.etag, write_options(request, "DeleteTarget", context))
-        return pb.DeleteTargetResponse(change=encode.change(change))
+        options = write_options(request, "DeleteTarget", context)
+        written = await self._edits.delete(request.id, request.etag, options)
+        return pb.DeleteTargetResponse(change=encode.change(written.change), target=encode.target(written.value))
+
+    async def UndeleteTarget(self, request: pb.UndeleteTargetRequest, context: Context) -> pb.UndeleteTargetResponse:
+        options = write_options(request, "UndeleteTarget", context)
+        written = await self._edits.undelete(request.id, request.etag, options)
+        return pb.UndeleteTargetResponse(target=encode.target(written.value), change=encode.change(written.change))
+
+    async def PurgeTarget(self, request: pb.PurgeTargetRequest, context: Context) -> pb.PurgeTargetResponse:
+        options = write_options(request, "PurgeTarget", context)
+        change = await self._edits.purge(request.id, request.etag, options)
+        return pb.PurgeTargetResponse(change=encode.change(change))
+
+    async def BatchGetTargets(self, request: pb.BatchGetTargetsRequest, context: Context) -> pb.BatchGetTargetsResponse:
+        records = await these(self._reads, Target, batch_ids(request.ids), "ids[{}]")
+        return pb.BatchGetTargetsResponse(targets=[encode.target(each) for each in records])

@@ -1,10 +1,11 @@
-"""Forgets old history, and the change log with it, in batches that hold no lock for long."""
+"""Forgets old history, and the change log with it, and what was deleted long ago, in batches that are short."""
 
 import asyncio
 from datetime import timedelta
 
 import structlog
 
+from rule_service.store import history
 from rule_service.store.pool import Database
 from rulecast.errors import Unavailable
 
@@ -30,12 +31,34 @@ _PRUNE = """
 """
 
 
-class Pruner:
-    """keep: how long history is kept. The newest revision is kept in any case."""
+_PURGE_RULES = """
+    WITH gone AS (
+        DELETE FROM rules WHERE deleted_at IS NOT NULL AND id IN (
+            SELECT id FROM rules WHERE deleted_at < now() - $1::interval ORDER BY deleted_at LIMIT $2
+        )
+        RETURNING id
+    )
+    SELECT count(*) FROM gone
+"""
+_PURGE_RESOURCES = """
+    WITH gone AS (
+        DELETE FROM deleted_resources WHERE (kind, resource_id) IN (
+            SELECT kind, resource_id FROM deleted_resources
+            WHERE deleted_at < now() - $1::interval ORDER BY deleted_at LIMIT $2
+        )
+        RETURNING kind
+    )
+    SELECT count(*) FROM gone
+"""
 
-    def __init__(self, database: Database, keep: timedelta, *, batch: int = BATCH) -> None:
+
+class Pruner:
+    """keep: how long history is kept; the newest revision in any case. keep_deleted: how long what was deleted."""
+
+    def __init__(self, database: Database, keep: timedelta, keep_deleted: timedelta, *, batch: int = BATCH) -> None:
         self._database = database
         self._keep = keep
+        self._keep_deleted = keep_deleted
         self._batch = batch
 
     async def run(self) -> None:
@@ -43,8 +66,9 @@ class Pruner:
         while True:
             try:
                 await self.prune()
+                await self.purge()
             except Unavailable as error:
-                log.warning("history not pruned", error=str(error))
+                log.warning("not pruned", error=str(error))
             await asyncio.sleep(EVERY.total_seconds())
 
     async def prune(self) -> int:
@@ -55,6 +79,24 @@ class Pruner:
         if revisions:
             log.info("history pruned", revisions=revisions, older_than=str(self._keep))
         return revisions
+
+    async def purge(self) -> int:
+        """Removes for good what was deleted too long ago; how many that was."""
+        purged = 0
+        # what others refer to was deleted after them, so it goes after them too
+        for sql in (_PURGE_RULES, _PURGE_RESOURCES):
+            while gone := await self._purge_batch(sql):
+                purged += gone
+        if purged:
+            log.info("deleted resources purged", count=purged, older_than=str(self._keep_deleted))
+        return purged
+
+    async def _purge_batch(self, sql: str) -> int:
+        async with self._database.transaction() as session:
+            if not await session.value("SELECT pg_try_advisory_xact_lock($1)", LOCK):
+                return 0
+            await history.lock_revision(session)
+            return int(await session.value(sql, self._keep_deleted, self._batch))
 
     async def _prune_batch(self) -> int:
         async with self._database.transaction() as session:

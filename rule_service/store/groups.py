@@ -3,13 +3,26 @@
 from collections.abc import Collection
 
 from rule_service.domain.model import Group
+from rule_service.store import resources
 from rule_service.store.encode import group_of
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.records import Stamp, missing, record_of
+from rule_service.store.resources import Table, Where
+from rule_service.usecases.filters import GroupFilter
 from rule_service.usecases.ports import Page, Record
 from rulecast.reasons import Reason
 
 _COLUMNS = "id, namespace_id, label_value, parent_id, description, revision, created_at, updated_at"
+_WITH_TEXT = "strpos(lower(concat_ws(E'\\n', id, label_value, description)), lower({})) > 0"
+
+TABLE = Table(
+    "group",
+    "groups",
+    _COLUMNS,
+    group_of,
+    Reason.GROUP_NOT_FOUND,
+    refers_to="array_remove(ARRAY['namespace ' || namespace_id, 'group ' || parent_id], NULL)",
+)
 
 
 def up(ids: str) -> str:
@@ -37,17 +50,13 @@ def down(ids: str) -> str:
     """
 
 
-async def get(session: Session, id: str) -> Record[Group] | None:
-    row = await session.row(f"SELECT {_COLUMNS} FROM groups WHERE id = $1", id)
-    return _record(row) if row else None
-
-
-async def page(session: Session, after: str, limit: int, namespace_id: str | None) -> Page[Record[Group]]:
-    if namespace_id is None:
-        sql = f"SELECT {_COLUMNS} FROM groups WHERE id > $1 ORDER BY id LIMIT $2"
-        return page_of(await session.rows(sql, after, limit + 1), limit, _record)
-    sql = f"SELECT {_COLUMNS} FROM groups WHERE namespace_id = $3 AND id > $1 ORDER BY id LIMIT $2"
-    return page_of(await session.rows(sql, after, limit + 1, namespace_id), limit, _record)
+async def page(session: Session, after: str, limit: int, where: GroupFilter) -> Page[Record[Group]]:
+    wanted = [
+        Where("namespace_id = {}", where.namespace_id),
+        Where("parent_id = {}", where.parent_id),
+        Where(_WITH_TEXT, where.text),
+    ]
+    return await resources.page(session, TABLE, after, limit, wanted, show_deleted=where.show_deleted)
 
 
 async def with_ancestors(session: Session, ids: Collection[str]) -> dict[str, Group]:
@@ -86,12 +95,11 @@ async def insert(session: Session, stamp: Stamp, group: Group) -> Record[Group]:
     row = await session.row(
         f"""
         INSERT INTO groups (id, namespace_id, label_value, parent_id, description, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         RETURNING {_COLUMNS}
         """,
         *_values(group),
-        stamp.revision,
-        stamp.at,
+        *stamp.of_insert,
     )
     return _written(row, group.id)
 
@@ -109,11 +117,6 @@ async def update(session: Session, stamp: Stamp, group: Group) -> Record[Group]:
         stamp.at,
     )
     return _written(row, group.id)
-
-
-async def delete(session: Session, id: str) -> None:
-    if not await session.delete("DELETE FROM groups WHERE id = $1", id):
-        raise missing("group", id, Reason.GROUP_NOT_FOUND)
 
 
 def _values(group: Group) -> tuple[object, ...]:

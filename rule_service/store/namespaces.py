@@ -1,23 +1,24 @@
 """Namespaces: few, so that all of them are read wherever labels matter."""
 
 from rule_service.domain.model import Namespace
+from rule_service.store import resources
 from rule_service.store.encode import namespace_of
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.records import Stamp, missing, record_of
+from rule_service.store.resources import Table, Where
+from rule_service.usecases.filters import NamespaceFilter
 from rule_service.usecases.ports import Page, Record
 from rulecast.reasons import Reason
 
 _COLUMNS = "id, label, policy_priority, description, revision, created_at, updated_at"
+_WITH_TEXT = "strpos(lower(concat_ws(E'\\n', id, label, description)), lower({})) > 0"
+
+TABLE = Table("namespace", "namespaces", _COLUMNS, namespace_of, Reason.NAMESPACE_NOT_FOUND)
 
 
-async def get(session: Session, id: str) -> Record[Namespace] | None:
-    row = await session.row(f"SELECT {_COLUMNS} FROM namespaces WHERE id = $1", id)
-    return _record(row) if row else None
-
-
-async def page(session: Session, after: str, limit: int) -> Page[Record[Namespace]]:
-    rows = await session.rows(f"SELECT {_COLUMNS} FROM namespaces WHERE id > $1 ORDER BY id LIMIT $2", after, limit + 1)
-    return page_of(rows, limit, _record)
+async def page(session: Session, after: str, limit: int, where: NamespaceFilter) -> Page[Record[Namespace]]:
+    wanted = [Where(_WITH_TEXT, where.text)]
+    return await resources.page(session, TABLE, after, limit, wanted, show_deleted=where.show_deleted)
 
 
 async def every(session: Session) -> dict[str, Namespace]:
@@ -29,15 +30,14 @@ async def insert(session: Session, stamp: Stamp, namespace: Namespace) -> Record
     row = await session.row(
         f"""
         INSERT INTO namespaces (id, label, policy_priority, description, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $6)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         RETURNING {_COLUMNS}
         """,
         namespace.id,
         namespace.label,
         namespace.policy_priority,
         namespace.description,
-        stamp.revision,
-        stamp.at,
+        *stamp.of_insert,
     )
     return _written(row, namespace.id)
 
@@ -58,11 +58,6 @@ async def update(session: Session, stamp: Stamp, namespace: Namespace) -> Record
         stamp.at,
     )
     return _written(row, namespace.id)
-
-
-async def delete(session: Session, id: str) -> None:
-    if not await session.delete("DELETE FROM namespaces WHERE id = $1", id):
-        raise missing("namespace", id, Reason.NAMESPACE_NOT_FOUND)
 
 
 def _record(row: Row) -> Record[Namespace]:

@@ -13,6 +13,7 @@ from rule_service.store import (
     history,
     namespaces,
     rendered,
+    resources,
     revisions,
     rules,
     targets,
@@ -20,9 +21,21 @@ from rule_service.store import (
     worlds,
 )
 from rule_service.store.pool import Session
+from rule_service.store.tables import table_of
+from rule_service.usecases.filters import (
+    ANY_GROUP,
+    ANY_NAMESPACE,
+    ANY_TARGET,
+    ANY_TEMPLATE,
+    GroupFilter,
+    NamespaceFilter,
+    TargetFilter,
+    TemplateFilter,
+)
 from rule_service.usecases.ports import (
     DeployerFacts,
     FileFacts,
+    Kept,
     LoggedChange,
     Page,
     PlacedTarget,
@@ -44,13 +57,19 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await history.revision(session)
 
+    async def resources_by_id(self, kind: type[Kept], ids: Collection[str]) -> dict[str, Record[Kept]]:
+        async with self._session() as session:
+            return await resources.by_id(session, table_of(kind), ids)
+
     async def namespace(self, id: str) -> Record[Namespace] | None:
         async with self._session() as session:
-            return await namespaces.get(session, id)
+            return await resources.get(session, namespaces.TABLE, id)
 
-    async def namespaces(self, after: str, limit: int) -> Page[Record[Namespace]]:
+    async def namespaces(
+        self, after: str, limit: int, where: NamespaceFilter = ANY_NAMESPACE
+    ) -> Page[Record[Namespace]]:
         async with self._session() as session:
-            return await namespaces.page(session, after, limit)
+            return await namespaces.page(session, after, limit, where)
 
     async def all_namespaces(self) -> dict[str, Namespace]:
         async with self._session() as session:
@@ -58,11 +77,11 @@ class PostgresReads(ABC):
 
     async def group(self, id: str) -> Record[Group] | None:
         async with self._session() as session:
-            return await groups.get(session, id)
+            return await resources.get(session, groups.TABLE, id)
 
-    async def groups(self, after: str, limit: int, namespace_id: str | None = None) -> Page[Record[Group]]:
+    async def groups(self, after: str, limit: int, where: GroupFilter = ANY_GROUP) -> Page[Record[Group]]:
         async with self._session() as session:
-            return await groups.page(session, after, limit, namespace_id)
+            return await groups.page(session, after, limit, where)
 
     async def group_with_ancestors(self, ids: Collection[str]) -> dict[str, Group]:
         async with self._session() as session:
@@ -74,13 +93,11 @@ class PostgresReads(ABC):
 
     async def target(self, id: str) -> Record[Target] | None:
         async with self._session() as session:
-            return await targets.get(session, id)
+            return await resources.get(session, targets.TABLE, id)
 
-    async def targets(
-        self, after: str, limit: int, group_id: str | None = None, hostname: str | None = None
-    ) -> Page[Record[Target]]:
+    async def targets(self, after: str, limit: int, where: TargetFilter = ANY_TARGET) -> Page[Record[Target]]:
         async with self._session() as session:
-            return await targets.page(session, after, limit, group_id, hostname)
+            return await targets.page(session, after, limit, where)
 
     async def placed_targets(self, where: ScrapeFilter) -> tuple[PlacedTarget, ...]:
         async with self._session() as session:
@@ -88,11 +105,13 @@ class PostgresReads(ABC):
 
     async def template(self, id: str) -> Record[AlertTemplate] | None:
         async with self._session() as session:
-            return await templates.get(session, id)
+            return await resources.get(session, templates.TABLE, id)
 
-    async def templates(self, after: str, limit: int, severity: str | None = None) -> Page[Record[AlertTemplate]]:
+    async def templates(
+        self, after: str, limit: int, where: TemplateFilter = ANY_TEMPLATE
+    ) -> Page[Record[AlertTemplate]]:
         async with self._session() as session:
-            return await templates.page(session, after, limit, severity)
+            return await templates.page(session, after, limit, where)
 
     async def existing_template_ids(self, ids: Collection[str]) -> set[str]:
         async with self._session() as session:

@@ -15,10 +15,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a transaction writes on every row that it changes. at: the database's clock, after the commit lock."""
+    """What a transaction writes on every row that it changes. at: the database's clock, after the commit lock.
+
+    created_at: for a row that is inserted again after it was deleted; None: `at`.
+    """
 
     revision: int
     at: datetime
+    created_at: datetime | None = None
+
+    @property
+    def of_insert(self) -> tuple[int, datetime, datetime]:
+        """The revision, and the times of creation and change of a row that is inserted."""
+        return self.revision, self.created_at or self.at, self.at
 
 
 def record_of(row: Row, value: T) -> Record[T]:

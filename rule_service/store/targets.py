@@ -1,10 +1,13 @@
 """Targets and which groups they are in. The groups of a target come back in the order of their ids."""
 
 from rule_service.domain.model import Target
+from rule_service.store import resources
 from rule_service.store.encode import exporters_json, target_of
 from rule_service.store.groups import down
-from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.pool import Session
+from rule_service.store.records import Stamp, missing, page_of
+from rule_service.store.resources import Table
+from rule_service.usecases.filters import TargetFilter
 from rule_service.usecases.ports import Page, PlacedTarget, Record, ScrapeFilter
 from rulecast.errors import NotFound
 from rulecast.reasons import Reason
@@ -13,36 +16,65 @@ _COLUMNS = """
     targets.id, hostname, address, labels, exporters, revision, created_at, updated_at,
     ARRAY (SELECT group_id FROM target_groups WHERE target_id = targets.id ORDER BY group_id) AS group_ids
 """
+_DELETED_COLUMNS = """
+    targets.id, hostname, address, labels, exporters, revision, created_at, updated_at,
+    ARRAY (SELECT jsonb_array_elements_text(value -> 'group_ids')) AS group_ids
+"""
+_WITH_TEXT = "strpos(lower(concat_ws(E'\\n', targets.id, hostname, address)), lower({})) > 0"
 _MEMBERSHIP = """
     (SELECT jsonb_object_agg(label, label_value) FROM target_groups
     JOIN groups ON groups.id = group_id JOIN namespaces ON namespaces.id = groups.namespace_id
     WHERE target_id = targets.id)
 """
+_IN_NAMESPACE = """
+    EXISTS (SELECT FROM target_groups AS other WHERE other.target_id = targets.id AND other.namespace_id = {})
+"""
 _IN_GROUP = "JOIN target_groups ON target_groups.target_id = targets.id"
 
+TABLE = Table(
+    "target",
+    "targets",
+    _COLUMNS,
+    target_of,
+    Reason.TARGET_NOT_FOUND,
+    refers_to="""
+        ARRAY (SELECT 'group ' || group_id FROM target_groups WHERE target_id = id)
+        || ARRAY (SELECT 'namespace ' || namespace_id FROM target_groups WHERE target_id = id)
+    """,
+    row="*, ARRAY (SELECT group_id FROM target_groups WHERE target_id = targets.id ORDER BY group_id) AS group_ids",
+    deleted_columns=_DELETED_COLUMNS,
+)
 
-async def get(session: Session, id: str) -> Record[Target] | None:
-    row = await session.row(f"SELECT {_COLUMNS} FROM targets WHERE id = $1", id)
-    return _record(row) if row else None
 
-
-async def page(
-    session: Session, after: str, limit: int, group_id: str | None, hostname: str | None
-) -> Page[Record[Target]]:
-    """group_id: the targets that are in this very group; hostname: those of this name; None: any."""
+async def page(session: Session, after: str, limit: int, where: TargetFilter) -> Page[Record[Target]]:
+    """One page, by id."""
     args: list[object] = [after, limit + 1]
-    source, conditions = "targets", ["targets.id > $1"]
-    if group_id is not None:
-        args.append(group_id)
-        source = f"targets {_IN_GROUP}"
-        # over the group's index, in the order of the page
-        conditions = ["target_groups.target_id > $1", f"target_groups.group_id = ${len(args)}"]
-    if hostname is not None:
-        args.append(hostname)
-        conditions.append(f"hostname = ${len(args)}")
-    order = "target_groups.target_id" if group_id is not None else "targets.id"
-    sql = f"SELECT {_COLUMNS} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT $2"
-    return page_of(await session.rows(sql, *args), limit, _record)
+    live, deleted = ["targets.id > $1"], ["resource_id > $1"]
+    joined, id = "", "targets.id"
+
+    def add(value: object, condition: str, of_deleted: str) -> None:
+        args.append(value)
+        live.append(condition.format(f"${len(args)}"))
+        deleted.append(of_deleted.format(f"${len(args)}"))
+
+    if where.group_id is not None or where.namespace_id is not None:
+        # over the index of the group or the namespace, in the order of the page
+        joined, id = _IN_GROUP, "target_groups.target_id"
+        live[0] = f"{id} > $1"
+    if where.group_id is not None:
+        add(where.group_id, "target_groups.group_id = {}", "refers_to @> ARRAY['group ' || {}]")
+    if where.namespace_id is not None:
+        condition = _IN_NAMESPACE if where.group_id is not None else "target_groups.namespace_id = {}"
+        add(where.namespace_id, condition, "refers_to @> ARRAY['namespace ' || {}]")
+    if where.hostname is not None:
+        add(where.hostname, "hostname = {}", "hostname = {}")
+    if where.text is not None:
+        add(where.text, _WITH_TEXT, _WITH_TEXT)
+    sql = f"{TABLE.live} {joined} WHERE {' AND '.join(live)} ORDER BY {id} LIMIT $2"
+    if where.show_deleted:
+        more = f"{TABLE.deleted} AND {' AND '.join(deleted)} ORDER BY resource_id LIMIT $2"
+        sql = f"({sql}) UNION ALL ({more}) ORDER BY id LIMIT $2"
+    return page_of(await session.rows(sql, *args), limit, TABLE.record)
 
 
 async def placed(session: Session, where: ScrapeFilter) -> tuple[PlacedTarget, ...]:
@@ -56,8 +88,7 @@ async def placed(session: Session, where: ScrapeFilter) -> tuple[PlacedTarget, .
         conditions.append(f"targets.id = ANY (ARRAY ({members}))")
     if where.namespace_id is not None:
         args.append(where.namespace_id)
-        member = f"SELECT FROM target_groups WHERE target_id = targets.id AND namespace_id = ${len(args)}"
-        conditions.append(f"EXISTS ({member})")
+        conditions.append(_IN_NAMESPACE.format(f"${len(args)}"))
     if where.exporter is not None:
         args.append([{"name": where.exporter}])
         conditions.append(f"exporters @> ${len(args)}::jsonb")
@@ -88,11 +119,10 @@ async def insert(session: Session, stamp: Stamp, target: Target) -> Record[Targe
     await session.run(
         """
         INSERT INTO targets (id, hostname, address, labels, exporters, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         """,
         *_values(target),
-        stamp.revision,
-        stamp.at,
+        *stamp.of_insert,
     )
     await _join_groups(session, target)
     return await _written(session, target.id)
@@ -112,11 +142,6 @@ async def update(session: Session, stamp: Stamp, target: Target) -> Record[Targe
     await session.run("DELETE FROM target_groups WHERE target_id = $1", target.id)
     await _join_groups(session, target)
     return await _written(session, target.id)
-
-
-async def delete(session: Session, id: str) -> None:
-    if not await session.delete("DELETE FROM targets WHERE id = $1", id):
-        raise missing("target", id, Reason.TARGET_NOT_FOUND)
 
 
 async def leave_group(session: Session, stamp: Stamp, group_id: str) -> None:
@@ -153,12 +178,8 @@ def _values(target: Target) -> tuple[object, ...]:
     return target.id, target.hostname, target.address, dict(target.labels), exporters_json(target.exporters)
 
 
-def _record(row: Row) -> Record[Target]:
-    return record_of(row, target_of(row))
-
-
 async def _written(session: Session, id: str) -> Record[Target]:
-    record = await get(session, id)
+    record = await resources.get(session, TABLE, id)
     if record is None:
         raise missing("target", id, Reason.TARGET_NOT_FOUND)
     return record

@@ -3,27 +3,26 @@
 from collections.abc import Collection
 
 from rule_service.domain.model import AlertTemplate
+from rule_service.store import resources
 from rule_service.store.encode import spec_json, template_of
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.records import Stamp, missing, record_of
+from rule_service.store.resources import Table, Where
+from rule_service.usecases.filters import TemplateFilter
 from rule_service.usecases.ports import Page, Record
 from rulecast.reasons import Reason
 
 _COLUMNS = "id, key, spec, version, description, revision, created_at, updated_at"
+_WITH_TEXT = """
+    strpos(lower(concat_ws(E'\\n', id, key, spec ->> 'alert_name', description, spec ->> 'query')), lower({})) > 0
+"""
+
+TABLE = Table("template", "templates", _COLUMNS, template_of, Reason.TEMPLATE_NOT_FOUND)
 
 
-async def get(session: Session, id: str) -> Record[AlertTemplate] | None:
-    row = await session.row(f"SELECT {_COLUMNS} FROM templates WHERE id = $1", id)
-    return _record(row) if row else None
-
-
-async def page(session: Session, after: str, limit: int, severity: str | None) -> Page[Record[AlertTemplate]]:
-    """severity: that of the spec; None: any."""
-    if severity is None:
-        sql = f"SELECT {_COLUMNS} FROM templates WHERE id > $1 ORDER BY id LIMIT $2"
-        return page_of(await session.rows(sql, after, limit + 1), limit, _record)
-    sql = f"SELECT {_COLUMNS} FROM templates WHERE severity = $3 AND id > $1 ORDER BY id LIMIT $2"
-    return page_of(await session.rows(sql, after, limit + 1, severity), limit, _record)
+async def page(session: Session, after: str, limit: int, where: TemplateFilter) -> Page[Record[AlertTemplate]]:
+    wanted = [Where("severity = {}", where.severity), Where(_WITH_TEXT, where.text)]
+    return await resources.page(session, TABLE, after, limit, wanted, show_deleted=where.show_deleted)
 
 
 async def existing(session: Session, ids: Collection[str]) -> set[str]:
@@ -36,12 +35,11 @@ async def insert(session: Session, stamp: Stamp, template: AlertTemplate) -> Rec
     row = await session.row(
         f"""
         INSERT INTO templates (id, key, spec, version, description, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         RETURNING {_COLUMNS}
         """,
         *_values(template),
-        stamp.revision,
-        stamp.at,
+        *stamp.of_insert,
     )
     return _written(row, template.id)
 
@@ -59,11 +57,6 @@ async def update(session: Session, stamp: Stamp, template: AlertTemplate) -> Rec
         stamp.at,
     )
     return _written(row, template.id)
-
-
-async def delete(session: Session, id: str) -> None:
-    if not await session.delete("DELETE FROM templates WHERE id = $1", id):
-        raise missing("template", id, Reason.TEMPLATE_NOT_FOUND)
 
 
 def _values(template: AlertTemplate) -> tuple[object, ...]:

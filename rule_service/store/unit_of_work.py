@@ -11,15 +11,17 @@ from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Scope, Target
 from rule_service.domain.render import RenderedRule
 from rule_service.store import files as rendered_files
-from rule_service.store import groups, history, namespaces, rendered, revisions, rules, targets, templates
+from rule_service.store import groups, history, namespaces, rendered, resources, revisions, rules, targets, templates
 from rule_service.store.history import Counter
 from rule_service.store.pool import Database, Session
 from rule_service.store.reads import PostgresReads
 from rule_service.store.records import Stamp
+from rule_service.store.tables import table_of
 from rule_service.usecases.ports import (
     Answered,
     FileFacts,
     Fragment,
+    Kept,
     LoggedChange,
     Record,
     Request,
@@ -104,40 +106,50 @@ class PostgresTransaction(PostgresReads):
         return await history.answered(self._open, request_id)
 
     async def insert_namespace(self, namespace: Namespace) -> Record[Namespace]:
-        return await namespaces.insert(self._open, self._stamp, namespace)
+        stamp = await resources.take_back(self._open, self._stamp, namespaces.TABLE, namespace.id)
+        return await namespaces.insert(self._open, stamp, namespace)
 
     async def update_namespace(self, namespace: Namespace) -> Record[Namespace]:
         return await namespaces.update(self._open, self._stamp, namespace)
 
-    async def delete_namespace(self, id: str) -> None:
-        await namespaces.delete(self._locked(), id)
+    async def delete_namespace(self, id: str) -> Record[Namespace]:
+        return await resources.delete(self._open, self._stamp, namespaces.TABLE, id)
 
     async def insert_group(self, group: Group) -> Record[Group]:
-        return await groups.insert(self._open, self._stamp, group)
+        stamp = await resources.take_back(self._open, self._stamp, groups.TABLE, group.id)
+        return await groups.insert(self._open, stamp, group)
 
     async def update_group(self, group: Group) -> Record[Group]:
         return await groups.update(self._open, self._stamp, group)
 
-    async def delete_group(self, id: str) -> None:
-        await groups.delete(self._locked(), id)
+    async def delete_group(self, id: str) -> Record[Group]:
+        return await resources.delete(self._open, self._stamp, groups.TABLE, id)
 
     async def insert_target(self, target: Target) -> Record[Target]:
-        return await targets.insert(self._open, self._stamp, target)
+        stamp = await resources.take_back(self._open, self._stamp, targets.TABLE, target.id)
+        return await targets.insert(self._open, stamp, target)
 
     async def update_target(self, target: Target) -> Record[Target]:
         return await targets.update(self._open, self._stamp, target)
 
-    async def delete_target(self, id: str) -> None:
-        await targets.delete(self._locked(), id)
+    async def delete_target(self, id: str) -> Record[Target]:
+        return await resources.delete(self._open, self._stamp, targets.TABLE, id)
 
     async def insert_template(self, template: AlertTemplate) -> Record[AlertTemplate]:
-        return await templates.insert(self._open, self._stamp, template)
+        stamp = await resources.take_back(self._open, self._stamp, templates.TABLE, template.id)
+        return await templates.insert(self._open, stamp, template)
 
     async def update_template(self, template: AlertTemplate) -> Record[AlertTemplate]:
         return await templates.update(self._open, self._stamp, template)
 
-    async def delete_template(self, id: str) -> None:
-        await templates.delete(self._locked(), id)
+    async def delete_template(self, id: str) -> Record[AlertTemplate]:
+        return await resources.delete(self._open, self._stamp, templates.TABLE, id)
+
+    async def purge(self, kind: type[Kept], id: str) -> None:
+        await resources.purge(self._locked(), table_of(kind), id)
+
+    async def deleted_that_refer_to(self, kind: type[Namespace] | type[Group], id: str, limit: int) -> tuple[str, ...]:
+        return await resources.deleted_that_refer_to(self._open, kind.__name__.lower(), id, limit)
 
     async def insert_rule(self, rule: AlertRule) -> Record[AlertRule]:
         return await rules.insert(self._open, self._stamp, rule)

@@ -1,5 +1,6 @@
 """The steps that every edit shares: find it, or say what is missing; see that nobody was faster."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from rule_service.domain.model import (
@@ -13,12 +14,13 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.domain.wording import shown
-from rule_service.usecases.ports import Reads, Record
+from rule_service.usecases.ports import Kept, Reads, Record
 from rulecast.errors import Conflict, NotFound
 from rulecast.reasons import Reason
 
 T = TypeVar("T")
 
+KINDS: dict[type, str] = {Namespace: "namespace", Group: "group", Target: "target", AlertTemplate: "template"}
 _MISSING = {
     "namespace": Reason.NAMESPACE_NOT_FOUND,
     "group": Reason.GROUP_NOT_FOUND,
@@ -47,25 +49,48 @@ def check_etag(record: Record[T], etag: str, field: str) -> None:
 
 
 async def the_namespace(reads: Reads, id: str, field: str) -> Record[Namespace]:
-    return found(await reads.namespace(id), "namespace", id, field)
+    return await _live(reads, await reads.namespace(id), Namespace, id, field)
 
 
 async def the_group(reads: Reads, id: str, field: str) -> Record[Group]:
-    return found(await reads.group(id), "group", id, field)
+    return await _live(reads, await reads.group(id), Group, id, field)
 
 
 async def the_target(reads: Reads, id: str, field: str) -> Record[Target]:
-    return found(await reads.target(id), "target", id, field)
+    return await _live(reads, await reads.target(id), Target, id, field)
 
 
 async def the_template(reads: Reads, id: str, field: str) -> Record[AlertTemplate]:
-    return found(await reads.template(id), "template", id, field)
+    return await _live(reads, await reads.template(id), AlertTemplate, id, field)
+
+
+async def _live(reads: Reads, record: Record[Kept] | None, kind: type[Kept], id: str, field: str) -> Record[Kept]:
+    """The live record, or NotFound that says whether there was one."""
+    if record is None:
+        if await reads.resources_by_id(kind, [id]):
+            name = KINDS[kind]
+            raise NotFound.of(field, _MISSING[name], f"the {name} {shown(id)} was deleted: undelete it first", id=id)
+        return found(record, KINDS[kind], id, field)
+    return record
+
+
+async def these(reads: Reads, kind: type[Kept], ids: Sequence[str], field: str) -> list[Record[Kept]]:
+    """In the order asked for, deleted ones too. Raises NotFound for the first that is not there."""
+    there = await reads.resources_by_id(kind, ids)
+    return [found(there.get(id), KINDS[kind], id, field.format(at)) for at, id in enumerate(ids)]
+
+
+async def the_kept(reads: Reads, kind: type[Kept], id: str) -> Record[Kept]:
+    """One, deleted or not."""
+    (record,) = await these(reads, kind, [id], "id")
+    return record
 
 
 async def the_live_rule(reads: Reads, id: str, field: str) -> Record[AlertRule]:
     record = found(await reads.rule(id), "rule", id, field)
     if record.deleted_at is not None:
-        raise NotFound.of(field, Reason.RULE_NOT_FOUND, f"rule {shown(id)} was deleted", id=id)
+        message = f"the rule {shown(id)} was deleted: undelete it first"
+        raise NotFound.of(field, Reason.RULE_NOT_FOUND, message, id=id)
     return record
 
 

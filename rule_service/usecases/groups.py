@@ -7,13 +7,13 @@ from rule_service.domain.check import check_group
 from rule_service.domain.model import AlertRule, Group, GroupScope, Target
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
-from rule_service.usecases.expect import check_etag, the_group, the_namespace
+from rule_service.usecases.deleted import SHOWN_AT_MOST, purge, refuse_deleted, the_deleted
+from rule_service.usecases.expect import check_etag, the_group, the_kept, the_namespace
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edited, Publisher
 from rulecast.errors import FailedPrecondition, InvalidInput
 from rulecast.reasons import Reason
 
-SHOWN_AT_MOST = 5
 NO_LIMIT = 2**31 - 1
 
 
@@ -25,15 +25,10 @@ class GroupEdits:
         """Raises InvalidInput, NotFound for the namespace or parent, AlreadyExists for the id or the label value."""
 
         async def edit(transaction: Transaction) -> Edited[Record[Group]]:
-            await the_namespace(transaction, group.namespace_id, "group.namespace_id")
-            await _check(transaction, group)
-            record = await transaction.insert_group(group)
-            keys = await transaction.keys_around_groups([group.id])
-            return Edited(record, (ResourceChange("group", group.id, None, group),), frozenset(keys))
+            await refuse_deleted(transaction, Group, group.id)
+            return await _insert(transaction, group)
 
-        return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_group(transaction, id, "group.id")
-        )
+        return await self._publisher.publish(edit, options, lambda transaction, id: the_kept(transaction, Group, id))
 
     async def update(
         self, id: str, etag: str, change: Callable[[Record[Group]], Group], options: WriteOptions
@@ -56,13 +51,14 @@ class GroupEdits:
 
         return await self._publisher.publish(edit, options)
 
-    async def delete(self, id: str, etag: str, force: bool, options: WriteOptions) -> Change:
-        """Raises NotFound, Conflict, and FailedPrecondition while something is in it, unless `force`.
+    async def delete(self, id: str, etag: str, force: bool, options: WriteOptions) -> Written[Record[Group]]:
+        """Softly. Raises NotFound, Conflict, and FailedPrecondition while something is in it, unless `force`.
 
-        With `force` its rules are deleted, its targets leave it, and its children move to its parent.
+        With `force` its rules are deleted, each to be undeleted by itself; its targets leave it, and its children move
+        to its parent.
         """
 
-        async def edit(transaction: Transaction) -> Edited[None]:
+        async def edit(transaction: Transaction) -> Edited[Record[Group]]:
             current = await the_group(transaction, id, "id")
             check_etag(current, etag, "etag")
             contents = await _contents(transaction, id, NO_LIMIT if force else SHOWN_AT_MOST)
@@ -73,10 +69,34 @@ class GroupEdits:
                 *await _empty(transaction, current.value, contents),
                 ResourceChange("group", id, current.value, None),
             ]
-            await transaction.delete_group(id)
-            return Edited(None, tuple(resources), frozenset(keys))
+            return Edited(await transaction.delete_group(id), tuple(resources), frozenset(keys))
 
-        return (await self._publisher.publish(edit, options)).change
+        return await self._publisher.publish(edit, options)
+
+    async def undelete(self, id: str, etag: str, options: WriteOptions) -> Written[Record[Group]]:
+        """Raises NotFound, also for its namespace or parent, Conflict, and AlreadyExists for a live one and for a label
+        value that is taken.
+        """
+
+        async def edit(transaction: Transaction) -> Edited[Record[Group]]:
+            deleted = await the_deleted(transaction, Group, id, etag)
+            return await _insert(transaction, deleted.value)
+
+        return await self._publisher.publish(edit, options)
+
+    async def purge(self, id: str, etag: str, options: WriteOptions) -> Change:
+        """See `deleted.purge`."""
+        return await purge(self._publisher, Group, id, etag, options)
+
+
+async def _insert(transaction: Transaction, group: Group) -> Edited[Record[Group]]:
+    await the_namespace(transaction, group.namespace_id, "group.namespace_id")
+    if group.parent_id is not None:
+        await the_group(transaction, group.parent_id, "group.parent_id")
+    await _check(transaction, group)
+    record = await transaction.insert_group(group)
+    keys = await transaction.keys_around_groups([group.id])
+    return Edited(record, (ResourceChange("group", group.id, None, group),), frozenset(keys))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from rule_service.domain.check import check_namespace
 from rule_service.domain.model import Namespace, NamespaceScope
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
-from rule_service.usecases.expect import check_etag, the_namespace
+from rule_service.usecases.deleted import SHOWN_AT_MOST, purge, refuse_deleted, the_deleted
+from rule_service.usecases.expect import check_etag, the_kept, the_namespace
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edited, Publisher
 from rulecast.errors import FailedPrecondition
 from rulecast.reasons import Reason
 
 DEFAULT_NAMESPACE = "default"
-SHOWN_AT_MOST = 5
 
 
 class NamespaceEdits:
@@ -24,13 +24,11 @@ class NamespaceEdits:
         """Raises InvalidInput, and AlreadyExists for the id or the label."""
 
         async def edit(transaction: Transaction) -> Edited[Record[Namespace]]:
-            check_namespace(namespace, (await transaction.all_namespaces()).values())
-            await _refuse_used_label(transaction, namespace.label)
-            record = await transaction.insert_namespace(namespace)
-            return Edited(record, (ResourceChange("namespace", namespace.id, None, namespace),))
+            await refuse_deleted(transaction, Namespace, namespace.id)
+            return await _insert(transaction, namespace)
 
         return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_namespace(transaction, id, "namespace.id")
+            edit, options, lambda transaction, id: the_kept(transaction, Namespace, id)
         )
 
     async def update(
@@ -53,17 +51,38 @@ class NamespaceEdits:
 
         return await self._publisher.publish(edit, options)
 
-    async def delete(self, id: str, etag: str, options: WriteOptions) -> Change:
-        """Raises NotFound, Conflict, and FailedPrecondition while something is in it, and for `default`."""
+    async def delete(self, id: str, etag: str, options: WriteOptions) -> Written[Record[Namespace]]:
+        """Softly. Raises NotFound, Conflict, and FailedPrecondition while something is in it, and for `default`."""
 
-        async def edit(transaction: Transaction) -> Edited[None]:
+        async def edit(transaction: Transaction) -> Edited[Record[Namespace]]:
             current = await the_namespace(transaction, id, "id")
             check_etag(current, etag, "etag")
             await _refuse_if_needed(transaction, id)
-            await transaction.delete_namespace(id)
-            return Edited(None, (ResourceChange("namespace", id, current.value, None),))
+            return Edited(
+                await transaction.delete_namespace(id), (ResourceChange("namespace", id, current.value, None),)
+            )
 
-        return (await self._publisher.publish(edit, options)).change
+        return await self._publisher.publish(edit, options)
+
+    async def undelete(self, id: str, etag: str, options: WriteOptions) -> Written[Record[Namespace]]:
+        """Raises NotFound, Conflict, AlreadyExists for a live one and for a label that is taken."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[Namespace]]:
+            deleted = await the_deleted(transaction, Namespace, id, etag)
+            return await _insert(transaction, deleted.value)
+
+        return await self._publisher.publish(edit, options)
+
+    async def purge(self, id: str, etag: str, options: WriteOptions) -> Change:
+        """See `deleted.purge`."""
+        return await purge(self._publisher, Namespace, id, etag, options)
+
+
+async def _insert(transaction: Transaction, namespace: Namespace) -> Edited[Record[Namespace]]:
+    check_namespace(namespace, (await transaction.all_namespaces()).values())
+    await _refuse_used_label(transaction, namespace.label)
+    record = await transaction.insert_namespace(namespace)
+    return Edited(record, (ResourceChange("namespace", namespace.id, None, namespace),))
 
 
 async def _refuse_used_label(transaction: Transaction, label: str) -> None:

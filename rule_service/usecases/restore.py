@@ -34,12 +34,14 @@ async def restore(transaction: Transaction, changes: Sequence[ResourceChange]) -
         if was is not None and wanted is None:
             await transaction.delete_rule(was.id)
     namespaces, groups, targets = _of(changes, Namespace), _of(changes, Group), _of(changes, Target)
+    templates = _of(changes, AlertTemplate)
     await _make_way(transaction, namespaces, groups, targets)
     to = transaction
-    await _put(namespaces, to.insert_namespace, to.update_namespace, to.delete_namespace)
+    await _put(namespaces, to.insert_namespace, to.update_namespace)
     await _put_groups(transaction, groups)
-    await _put(targets, to.insert_target, to.update_target, to.delete_target)
-    await _put(_of(changes, AlertTemplate), to.insert_template, to.update_template, to.delete_template)
+    await _put(targets, to.insert_target, to.update_target)
+    await _delete(templates, to.delete_template)
+    await _put(templates, to.insert_template, to.update_template)
     for _, wanted in rules:
         if wanted is not None:
             await put_rule(transaction, wanted, f"rules[{wanted.id}]")
@@ -88,7 +90,10 @@ async def _need_scope(transaction: Transaction, rule: AlertRule, field: str) -> 
         case _:
             assert_never(rule.scope)
     if not there:
-        message = f"rule {shown(rule.id)} can not be restored: its {kind} {shown(id)} is gone; create that again first"
+        message = (
+            f"rule {shown(rule.id)} can not be restored: its {kind} {shown(id)} is gone; "
+            "undelete that first, or create it again"
+        )
         raise NotFound.of(f"{field}.scope", reason, message, id=id)
 
 
@@ -98,19 +103,38 @@ async def _make_way(
     groups: Sequence[tuple[Group | None, Group | None]],
     targets: Sequence[tuple[Target | None, Target | None]],
 ) -> None:
-    """Takes apart what changes: no label, value or place in a tree is then in the way of another that comes back."""
-    for target, _ in targets:
-        if target is not None:
+    """Takes apart what changes: no label, value or place in a tree is then in the way of another that comes back.
+
+    What is to be deleted is deleted as it is, since that is what can be brought back.
+    """
+    await _delete(targets, transaction.delete_target)
+    for target, wanted in targets:
+        if target is not None and wanted is not None:
             await transaction.update_target(replace(target, group_ids=()))
-    for group, _ in groups:
-        if group is not None:
+    leaving = []
+    for group, into in groups:
+        if group is not None and into is not None:
             await transaction.update_group(replace(group, parent_id=None, label_value=_parked(group.id)))
-    for group, wanted in groups:
-        if group is not None and (wanted is None or wanted.namespace_id != group.namespace_id):
-            await transaction.delete_group(group.id)
-    for namespace, _ in namespaces:
-        if namespace is not None:
+        if group is not None and (into is None or into.namespace_id != group.namespace_id):
+            leaving.append(group)
+    for group in _children_first(leaving):
+        await transaction.delete_group(group.id)
+    await _delete(namespaces, transaction.delete_namespace)
+    for namespace, to_be in namespaces:
+        if namespace is not None and to_be is not None:
             await transaction.update_namespace(replace(namespace, label=_parked(namespace.id)))
+
+
+def _children_first(groups: Sequence[Group]) -> list[Group]:
+    waiting = {group.id: group for group in groups}
+    ordered: list[Group] = []
+    while waiting:
+        parents = {group.parent_id for group in waiting.values()}
+        free = [group for group in waiting.values() if group.id not in parents]
+        for group in free:
+            del waiting[group.id]
+        ordered += free
+    return ordered
 
 
 def _parked(id: str) -> str:
@@ -132,14 +156,17 @@ async def _put(
     pairs: Iterable[tuple[R | None, R | None]],
     insert: Callable[[R], Awaitable[object]],
     update: Callable[[R], Awaitable[object]],
-    delete: Callable[[str], Awaitable[object]],
 ) -> None:
     for was, wanted in pairs:
         if was is None and wanted is not None:
             await insert(wanted)
         elif wanted is not None:
             await update(wanted)
-        elif was is not None:
+
+
+async def _delete(pairs: Iterable[tuple[R | None, R | None]], delete: Callable[[str], Awaitable[object]]) -> None:
+    for was, wanted in pairs:
+        if was is not None and wanted is None:
             await delete(was.id)
 
 

@@ -1,12 +1,13 @@
 """Edits of alert rules: the one thing that most calls are about."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rule_service.domain.check import check_rule
 from rule_service.domain.model import AlertRule, AlertSpec, Config, MergeStrategy, Scope
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
+from rule_service.usecases.deleted import id_of_deleted
 from rule_service.usecases.expect import check_etag, found, the_live_rule, the_scope, the_template
 from rule_service.usecases.ports import Reads, Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edit, Edited, First, Publisher
@@ -41,6 +42,9 @@ class RuleEdits:
         """Raises InvalidInput with field and position, NotFound for the template or the scope, AlreadyExists."""
 
         async def edit(transaction: Transaction) -> Edited[Record[AlertRule]]:
+            there = await transaction.rule(draft.id)
+            if there is not None and there.deleted_at is not None:
+                raise id_of_deleted("rule", draft.id)
             await the_scope(transaction, draft.scope, "rule.scope")
             rule = await _checked(transaction, await _made(transaction, draft))
             return _edited(await transaction.insert_rule(rule), None, rule)
@@ -63,6 +67,19 @@ class RuleEdits:
             rule = await _checked(transaction, asked)
             if rule == current.value:
                 return Edited(current)
+            return _edited(await transaction.update_rule(rule), current.value, rule)
+
+        return await self._shown(edit, options)
+
+    async def switch(self, id: str, etag: str, enabled: bool, options: WriteOptions) -> Written[ShownRule]:
+        """On or off; a rule that is so already stays as it is. Raises NotFound, Conflict, InvalidInput."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[AlertRule]]:
+            current = await the_live_rule(transaction, id, "id")
+            check_etag(current, etag, "etag")
+            if current.value.enabled == enabled:
+                return Edited(current)
+            rule = await _checked(transaction, replace(current.value, enabled=enabled))
             return _edited(await transaction.update_rule(rule), current.value, rule)
 
         return await self._shown(edit, options)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from rule_service.domain.check import check_target
 from rule_service.domain.model import Target
 from rule_service.usecases.change import Change, WriteOptions, Written
-from rule_service.usecases.expect import check_etag, the_target
+from rule_service.usecases.deleted import purge, refuse_deleted, the_deleted
+from rule_service.usecases.expect import check_etag, the_kept, the_target
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edited, Publisher
 
@@ -18,13 +19,10 @@ class TargetEdits:
         """Raises InvalidInput, NotFound for a group, AlreadyExists for the id."""
 
         async def edit(transaction: Transaction) -> Edited[Record[Target]]:
-            await _check(transaction, target)
-            record = await transaction.insert_target(target)
-            return Edited(record, (ResourceChange("target", target.id, None, target),))
+            await refuse_deleted(transaction, Target, target.id)
+            return await _insert(transaction, target)
 
-        return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_target(transaction, id, "target.id")
-        )
+        return await self._publisher.publish(edit, options, lambda transaction, id: the_kept(transaction, Target, id))
 
     async def update(
         self, id: str, etag: str, change: Callable[[Record[Target]], Target], options: WriteOptions
@@ -43,16 +41,34 @@ class TargetEdits:
 
         return await self._publisher.publish(edit, options)
 
-    async def delete(self, id: str, etag: str, options: WriteOptions) -> Change:
-        """Raises NotFound, Conflict."""
+    async def delete(self, id: str, etag: str, options: WriteOptions) -> Written[Record[Target]]:
+        """Softly. Raises NotFound, Conflict."""
 
-        async def edit(transaction: Transaction) -> Edited[None]:
+        async def edit(transaction: Transaction) -> Edited[Record[Target]]:
             current = await the_target(transaction, id, "id")
             check_etag(current, etag, "etag")
-            await transaction.delete_target(id)
-            return Edited(None, (ResourceChange("target", id, current.value, None),))
+            return Edited(await transaction.delete_target(id), (ResourceChange("target", id, current.value, None),))
 
-        return (await self._publisher.publish(edit, options)).change
+        return await self._publisher.publish(edit, options)
+
+    async def undelete(self, id: str, etag: str, options: WriteOptions) -> Written[Record[Target]]:
+        """Raises NotFound, also for a group of it, Conflict, AlreadyExists for a live one, InvalidInput."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[Target]]:
+            deleted = await the_deleted(transaction, Target, id, etag)
+            return await _insert(transaction, deleted.value)
+
+        return await self._publisher.publish(edit, options)
+
+    async def purge(self, id: str, etag: str, options: WriteOptions) -> Change:
+        """See `deleted.purge`."""
+        return await purge(self._publisher, Target, id, etag, options)
+
+
+async def _insert(transaction: Transaction, target: Target) -> Edited[Record[Target]]:
+    await _check(transaction, target)
+    record = await transaction.insert_target(target)
+    return Edited(record, (ResourceChange("target", target.id, None, target),))
 
 
 async def _check(transaction: Transaction, target: Target) -> None:

@@ -9,7 +9,8 @@ from rule_service.domain.sample import sample_of
 from rule_service.domain.wording import shown
 from rule_service.usecases.blame import with_fields
 from rule_service.usecases.change import Change, WriteOptions, Written
-from rule_service.usecases.expect import check_etag, the_template
+from rule_service.usecases.deleted import purge, refuse_deleted, the_deleted
+from rule_service.usecases.expect import check_etag, the_kept, the_template
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edited, Publisher
 from rulecast.errors import NotFound, RulecastError
@@ -36,10 +37,11 @@ class TemplateEdits:
         checked = check_template(template)
 
         async def edit(transaction: Transaction) -> Edited[Record[AlertTemplate]]:
-            return _edited(await transaction.insert_template(checked), None, checked)
+            await refuse_deleted(transaction, AlertTemplate, checked.id)
+            return await _insert(transaction, checked)
 
         return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_template(transaction, id, "template.id")
+            edit, options, lambda transaction, id: the_kept(transaction, AlertTemplate, id)
         )
 
     async def update(
@@ -62,19 +64,34 @@ class TemplateEdits:
 
         return await self._publisher.publish(edit, options)
 
-    async def delete(self, id: str, etag: str, options: WriteOptions) -> Change:
-        """Raises NotFound, Conflict."""
+    async def delete(self, id: str, etag: str, options: WriteOptions) -> Written[Record[AlertTemplate]]:
+        """Softly. Raises NotFound, Conflict."""
 
-        async def edit(transaction: Transaction) -> Edited[None]:
+        async def edit(transaction: Transaction) -> Edited[Record[AlertTemplate]]:
             current = await the_template(transaction, id, "id")
             check_etag(current, etag, "etag")
-            await transaction.delete_template(id)
-            return Edited(None, (ResourceChange("template", id, current.value, None),))
+            return Edited(await transaction.delete_template(id), (ResourceChange("template", id, current.value, None),))
 
-        return (await self._publisher.publish(edit, options)).change
+        return await self._publisher.publish(edit, options)
+
+    async def undelete(self, id: str, etag: str, options: WriteOptions) -> Written[Record[AlertTemplate]]:
+        """Raises NotFound, Conflict, AlreadyExists for a live one."""
+
+        async def edit(transaction: Transaction) -> Edited[Record[AlertTemplate]]:
+            deleted = await the_deleted(transaction, AlertTemplate, id, etag)
+            return await _insert(transaction, check_template(deleted.value))
+
+        return await self._publisher.publish(edit, options)
+
+    async def purge(self, id: str, etag: str, options: WriteOptions) -> Change:
+        """See `deleted.purge`."""
+        return await purge(self._publisher, AlertTemplate, id, etag, options)
 
     async def load_library(self, ids: Sequence[str], options: WriteOptions) -> Written[Loaded]:
-        """Creates those of the library that are not there yet. Raises NotFound for an id that it does not hold."""
+        """Creates those of the library that are not there, or not any more.
+
+        Raises NotFound for an id that it does not hold.
+        """
         wanted = self._wanted(ids)
 
         async def edit(transaction: Transaction) -> Edited[Loaded]:
@@ -95,6 +112,10 @@ class TemplateEdits:
                 message = f"the library has no template {shown(id)}; it has {', '.join(sorted(held))}"
                 raise NotFound.of(f"ids[{at}]", Reason.TEMPLATE_NOT_FOUND, message, id=id)
         return [held[id] for id in ids] if ids else list(self._library)
+
+
+async def _insert(transaction: Transaction, template: AlertTemplate) -> Edited[Record[AlertTemplate]]:
+    return _edited(await transaction.insert_template(template), None, template)
 
 
 def _edited(

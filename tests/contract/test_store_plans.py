@@ -9,6 +9,7 @@ import pytest
 from rule_service.domain.model import GlobalScope, GroupScope, NamespaceScope
 from rule_service.store import files, groups, history, rendered, revisions, rules, targets, templates, worlds
 from rule_service.store.pool import Database, Row, Session
+from rule_service.usecases.filters import GroupFilter, TargetFilter, TemplateFilter
 from rule_service.usecases.ports import ResourceFilter, RuleFilter, ScrapeFilter
 from rule_service.usecases.ports_history import RevisionFilter
 from tests.support.store import open_database
@@ -117,14 +118,17 @@ QUERIES: dict[str, tuple[Query, str]] = {
     "a group by label value": (lambda s: groups.by_label_value(s, [("default", "g77")]), "groups_label_value_excl"),
     "the ancestors of a group": (lambda s: groups.with_ancestors(s, ["g1999"]), "groups_pkey"),
     "the children of a group": (lambda s: groups.children(s, "g77"), "groups_parent"),
-    "groups of a namespace": (lambda s: groups.page(s, "g5", 50, "default"), "groups_namespace_id_key|groups_pkey"),
-    "targets of a group": (lambda s: targets.page(s, "", 50, "g77", None), "target_groups_group"),
-    "targets of a hostname": (lambda s: targets.page(s, "", 50, None, "host-77"), "targets_hostname"),
+    "groups of a namespace": (
+        lambda s: groups.page(s, "g5", 50, GroupFilter("default")),
+        "groups_namespace_id_key|groups_pkey",
+    ),
+    "targets of a group": (lambda s: targets.page(s, "", 50, TargetFilter("g77")), "target_groups_group"),
+    "targets of a hostname": (lambda s: targets.page(s, "", 50, TargetFilter(hostname="host-77")), "targets_hostname"),
     "what to scrape in a group": (
         lambda s: targets.placed(s, ScrapeFilter(group_id="g77", namespace_id="default")),
         "target_groups_group",
     ),
-    "templates of a severity": (lambda s: templates.page(s, "", 50, "s77"), "templates_severity"),
+    "templates of a severity": (lambda s: templates.page(s, "", 50, TemplateFilter("s77")), "templates_severity"),
     "rendered rules of a key": (lambda s: rendered.of_keys(s, ["k77"]), "rendered_rules_key"),
     "rendered rules by id": (lambda s: rendered.of_rules(s, ["r77", "r78"]), "rendered_rules_pkey"),
     "the fragments of a file": (lambda s: rendered.fragments(s, ["group-g77.yml"]), "rendered_rules_file"),

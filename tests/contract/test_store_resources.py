@@ -23,6 +23,7 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.store.unit_of_work import PostgresStore, PostgresTransaction
+from rule_service.usecases.filters import GroupFilter, TargetFilter, TemplateFilter
 from rule_service.usecases.ports import RuleFilter
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, RulecastError
 from rulecast.reasons import Reason
@@ -138,14 +139,23 @@ async def test_targets_are_listed_by_group_and_hostname(store: PostgresStore) ->
         for number in range(5):
             await transaction.insert_target(Target(f"t{number}", f"host-{number % 2}", group_ids=("prod",)))
         await transaction.insert_target(Target("t9", "host-1", group_ids=("web",)))
-    first = await store.targets("", 3, "prod")
+    first = await store.targets("", 3, TargetFilter("prod"))
     assert [record.value.id for record in first.items] == ["t0", "t1", "t2"]
     assert first.next_after == "t2"
-    rest = await store.targets("t2", 3, "prod")
+    rest = await store.targets("t2", 3, TargetFilter("prod"))
     assert [record.value.id for record in rest.items] == ["t3", "t4"]
     assert rest.next_after is None
-    assert [record.value.id for record in (await store.targets("", 9, hostname="host-1")).items] == ["t1", "t3", "t9"]
-    assert [record.value.id for record in (await store.targets("", 9, "web", "host-1")).items] == ["t9"]
+
+    async def ids(**wanted: object) -> list[str]:
+        page = await store.targets("", 9, TargetFilter(**wanted))  # type: ignore[arg-type]
+        return [record.value.id for record in page.items]
+
+    assert await ids(hostname="host-1") == ["t1", "t3", "t9"]
+    assert await ids(group_id="web", hostname="host-1") == ["t9"]
+    assert await ids(namespace_id="env", hostname="host-0") == ["t0", "t2", "t4"]
+    assert await ids(group_id="web", namespace_id="env") == ["t9"]
+    assert await ids(group_id="web", namespace_id="dc") == []
+    assert await ids(text="HOST-0") == ["t0", "t2", "t4"]
 
 
 async def test_a_template_comes_back_as_it_was_stored(store: PostgresStore) -> None:
@@ -157,8 +167,8 @@ async def test_a_template_comes_back_as_it_was_stored(store: PostgresStore) -> N
     assert await store.template("disk-full") == updated
     assert updated.value.spec == SPEC
     assert await store.existing_template_ids(["disk-full", "other"]) == {"disk-full"}
-    assert [each.value.id for each in (await store.templates("", 9, "warning")).items] == ["disk-full"]
-    assert (await store.templates("", 9, "critical")).items == ()
+    assert [each.value.id for each in (await store.templates("", 9, TemplateFilter("warning"))).items] == ["disk-full"]
+    assert (await store.templates("", 9, TemplateFilter("critical"))).items == ()
 
     async with writing(store) as transaction:
         await transaction.delete_template("disk-full")
@@ -236,7 +246,7 @@ async def test_lists_are_in_the_order_of_code_points(store: PostgresStore) -> No
     seen: list[str] = []
     after: str | None = ""
     while after is not None:
-        page = await store.groups(after, 2, "dc")
+        page = await store.groups(after, 2, GroupFilter("dc"))
         seen += [record.value.id for record in page.items]
         after = page.next_after
     assert seen == sorted([*ids, "dc-a"])

@@ -26,6 +26,7 @@ from tests.support.store import open_database, publish
 from tests.support.waiting import wait_for
 
 SLOW_POLL = 600.0
+WEEK = timedelta(days=7)
 WRITERS, EDITS = 12, 15
 
 
@@ -172,7 +173,7 @@ async def test_old_history_goes_with_its_log_and_the_newest_stays(
         await publish(store, file(f"g{number}"))
         positions.append((await changes.manifest()).position)
     await run(pool, "UPDATE history SET at = at - interval '8 days' WHERE revision <= 5")
-    assert await Pruner(pool, timedelta(days=7), batch=2).prune() == 6  # the beginning too
+    assert await Pruner(pool, WEEK, WEEK, batch=2).prune() == 6  # the beginning too
     assert await store.changed_files(5) == ()
     assert len(await store.changed_files(6)) == 1
     # from before the cut only the whole manifest tells; after it the log does
@@ -183,16 +184,16 @@ async def test_old_history_goes_with_its_log_and_the_newest_stays(
     assert set(found.files) == {"group-g6.yml"}
 
     await run(pool, "UPDATE history SET at = at - interval '8 days'")
-    assert await Pruner(pool, timedelta(days=7), batch=2).prune() == 1
+    assert await Pruner(pool, WEEK, WEEK, batch=2).prune() == 1
     assert len(await store.changed_files(7)) == 1
-    assert await Pruner(pool, timedelta(days=7)).prune() == 0
+    assert await Pruner(pool, WEEK, WEEK).prune() == 0
 
 
 async def test_a_clock_that_was_set_back_leaves_no_hole(store: PostgresStore, pool: Database) -> None:
     for number in range(4):
         await publish(store, file(f"g{number}"))
     await run(pool, "UPDATE history SET at = at - interval '8 days' WHERE revision IN (0, 1, 3)")
-    assert await Pruner(pool, timedelta(days=7)).prune() == 2
+    assert await Pruner(pool, WEEK, WEEK).prune() == 2
     assert len(await store.changed_files(3)) == 1
 
 
@@ -202,11 +203,10 @@ async def test_one_replica_prunes_at_a_time(store: PostgresStore, pool: Database
     await run(pool, "UPDATE history SET at = at - interval '8 days'")
     async with asyncio.TaskGroup() as tasks:
         pruners = [
-            tasks.create_task(Pruner(pool, timedelta(days=7), batch=3).prune(), name=f"pruner {number}")
-            for number in range(4)
+            tasks.create_task(Pruner(pool, WEEK, WEEK, batch=3).prune(), name=f"pruner {number}") for number in range(4)
         ]
     assert sum(pruner.result() for pruner in pruners) <= 40
-    await Pruner(pool, timedelta(days=7), batch=3).prune()
+    await Pruner(pool, WEEK, WEEK, batch=3).prune()
     async with pool.session() as session:
         assert await session.value("SELECT count(*) FROM history") == 1
         assert await session.value("SELECT count(*) FROM change_log") == 1

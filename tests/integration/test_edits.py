@@ -293,7 +293,7 @@ async def test_a_group_in_use_is_kept_unless_told_and_says_what_would_happen(edi
         await edits.groups.delete("prod", "", False, DO)
     for named in ("cpu-prod", "web", "eu"):
         assert named in str(refused.value)
-    change = await edits.groups.delete("prod", "", True, DO)
+    change = (await edits.groups.delete("prod", "", True, DO)).change
     assert {each.name: each.kind for each in change.files} == {
         "global.yml": FileChangeKind.MODIFIED,
         "group-prod.yml": FileChangeKind.DELETED,

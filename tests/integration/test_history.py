@@ -73,7 +73,7 @@ async def test_a_list_says_who_did_what(edits: Edits) -> None:
 async def test_a_large_revision_names_its_first_resources_only(edits: Edits) -> None:
     for number in range(REFS + 5):
         await edits.targets.create(Target(f"t{number:02}", "host", group_ids=("dev",)), DO)
-    revision = (await edits.groups.delete("dev", "", True, DO)).revision
+    revision = (await edits.groups.delete("dev", "", True, DO)).change.revision
     listed = await edits.history.list(None, 1, ANY)
     assert listed.page.items[0].resource_count == REFS + 6
     assert len(listed.first[revision]) == REFS

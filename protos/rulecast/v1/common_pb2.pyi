@@ -388,7 +388,7 @@ class Metadata(_message.Message):
 
     @_builtins.property
     def delete_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was deleted; unset for a live resource. Only resources that are deleted softly have it."""
+        """When it was deleted; unset for a live resource."""
 
     def __init__(
         self,

@@ -60,6 +60,21 @@ class GroupServiceStub:
                 request_serializer=rulecast_dot_v1_dot_group__pb2.DeleteGroupRequest.SerializeToString,
                 response_deserializer=rulecast_dot_v1_dot_group__pb2.DeleteGroupResponse.FromString,
                 _registered_method=True)
+        self.UndeleteGroup = channel.unary_unary(
+                '/rulecast.v1.GroupService/UndeleteGroup',
+                request_serializer=rulecast_dot_v1_dot_group__pb2.UndeleteGroupRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_group__pb2.UndeleteGroupResponse.FromString,
+                _registered_method=True)
+        self.PurgeGroup = channel.unary_unary(
+                '/rulecast.v1.GroupService/PurgeGroup',
+                request_serializer=rulecast_dot_v1_dot_group__pb2.PurgeGroupRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_group__pb2.PurgeGroupResponse.FromString,
+                _registered_method=True)
+        self.BatchGetGroups = channel.unary_unary(
+                '/rulecast.v1.GroupService/BatchGetGroups',
+                request_serializer=rulecast_dot_v1_dot_group__pb2.BatchGetGroupsRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_group__pb2.BatchGetGroupsResponse.FromString,
+                _registered_method=True)
 
 
 class GroupServiceServicer:
@@ -68,14 +83,14 @@ class GroupServiceServicer:
 
     def CreateGroup(self, request, context):
         """Creates a group. NOT_FOUND for an unknown namespace or parent; ALREADY_EXISTS when the id is taken, or the label
-        value within the namespace.
+        value within the namespace. A deleted group keeps its id until it is purged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetGroup(self, request, context):
-        """Reads one group. NOT_FOUND when there is none of this id.
+        """Reads one group, a deleted one too. NOT_FOUND when there is none of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +111,34 @@ class GroupServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteGroup(self, request, context):
-        """Deletes a group. FAILED_PRECONDITION, naming them, while it has child groups, rules or targets, unless `force`.
+        """Deletes a group softly: it no longer counts, its label value is free again, it can still be read and brought back,
+        for 30 days unless the service is set otherwise. FAILED_PRECONDITION, naming them, while it has child groups, rules
+        or targets, unless `force`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteGroup(self, request, context):
+        """Brings a deleted group back as it was. NOT_FOUND when its namespace or parent
+        is gone; ALREADY_EXISTS when it is not deleted, and when another group has taken its label value. Rules that were
+        deleted with it are undeleted one by one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeGroup(self, request, context):
+        """Removes a deleted group for good; its id is free again. FAILED_PRECONDITION for a group that is
+        not deleted, and, naming them, while deleted rules, groups or targets refer to it. The history
+        keeps what it was, as long as it goes back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetGroups(self, request, context):
+        """Reads several groups, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +171,21 @@ def add_GroupServiceServicer_to_server(servicer, server):
                     servicer.DeleteGroup,
                     request_deserializer=rulecast_dot_v1_dot_group__pb2.DeleteGroupRequest.FromString,
                     response_serializer=rulecast_dot_v1_dot_group__pb2.DeleteGroupResponse.SerializeToString,
+            ),
+            'UndeleteGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteGroup,
+                    request_deserializer=rulecast_dot_v1_dot_group__pb2.UndeleteGroupRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_group__pb2.UndeleteGroupResponse.SerializeToString,
+            ),
+            'PurgeGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeGroup,
+                    request_deserializer=rulecast_dot_v1_dot_group__pb2.PurgeGroupRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_group__pb2.PurgeGroupResponse.SerializeToString,
+            ),
+            'BatchGetGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetGroups,
+                    request_deserializer=rulecast_dot_v1_dot_group__pb2.BatchGetGroupsRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_group__pb2.BatchGetGroupsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +324,87 @@ class GroupService:
             '/rulecast.v1.GroupService/DeleteGroup',
             rulecast_dot_v1_dot_group__pb2.DeleteGroupRequest.SerializeToString,
             rulecast_dot_v1_dot_group__pb2.DeleteGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.GroupService/UndeleteGroup',
+            rulecast_dot_v1_dot_group__pb2.UndeleteGroupRequest.SerializeToString,
+            rulecast_dot_v1_dot_group__pb2.UndeleteGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.GroupService/PurgeGroup',
+            rulecast_dot_v1_dot_group__pb2.PurgeGroupRequest.SerializeToString,
+            rulecast_dot_v1_dot_group__pb2.PurgeGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.GroupService/BatchGetGroups',
+            rulecast_dot_v1_dot_group__pb2.BatchGetGroupsRequest.SerializeToString,
+            rulecast_dot_v1_dot_group__pb2.BatchGetGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

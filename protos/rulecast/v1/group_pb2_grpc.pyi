@@ -35,16 +35,31 @@ class GroupServiceStub:
     def __new__(cls, channel: _aio.Channel) -> GroupServiceAsyncStub: ...
     CreateGroup: _grpc.UnaryUnaryMultiCallable[_group_pb2.CreateGroupRequest, _group_pb2.CreateGroupResponse]
     """Creates a group. NOT_FOUND for an unknown namespace or parent; ALREADY_EXISTS when the id is taken, or the label
-    value within the namespace.
+    value within the namespace. A deleted group keeps its id until it is purged.
     """
     GetGroup: _grpc.UnaryUnaryMultiCallable[_group_pb2.GetGroupRequest, _group_pb2.Group]
-    """Reads one group. NOT_FOUND when there is none of this id."""
+    """Reads one group, a deleted one too. NOT_FOUND when there is none of this id."""
     ListGroups: _grpc.UnaryUnaryMultiCallable[_group_pb2.ListGroupsRequest, _group_pb2.ListGroupsResponse]
     """Lists groups, by id."""
     UpdateGroup: _grpc.UnaryUnaryMultiCallable[_group_pb2.UpdateGroupRequest, _group_pb2.UpdateGroupResponse]
     """Changes a group. Another label value or parent re-renders the rules that depend on it, and no others."""
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_group_pb2.DeleteGroupRequest, _group_pb2.DeleteGroupResponse]
-    """Deletes a group. FAILED_PRECONDITION, naming them, while it has child groups, rules or targets, unless `force`."""
+    """Deletes a group softly: it no longer counts, its label value is free again, it can still be read and brought back,
+    for 30 days unless the service is set otherwise. FAILED_PRECONDITION, naming them, while it has child groups, rules
+    or targets, unless `force`.
+    """
+    UndeleteGroup: _grpc.UnaryUnaryMultiCallable[_group_pb2.UndeleteGroupRequest, _group_pb2.UndeleteGroupResponse]
+    """Brings a deleted group back as it was. NOT_FOUND when its namespace or parent
+    is gone; ALREADY_EXISTS when it is not deleted, and when another group has taken its label value. Rules that were
+    deleted with it are undeleted one by one.
+    """
+    PurgeGroup: _grpc.UnaryUnaryMultiCallable[_group_pb2.PurgeGroupRequest, _group_pb2.PurgeGroupResponse]
+    """Removes a deleted group for good; its id is free again. FAILED_PRECONDITION for a group that is
+    not deleted, and, naming them, while deleted rules, groups or targets refer to it. The history
+    keeps what it was, as long as it goes back.
+    """
+    BatchGetGroups: _grpc.UnaryUnaryMultiCallable[_group_pb2.BatchGetGroupsRequest, _group_pb2.BatchGetGroupsResponse]
+    """Reads several groups, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 @_typing.type_check_only
 class GroupServiceAsyncStub(GroupServiceStub):
@@ -53,16 +68,31 @@ class GroupServiceAsyncStub(GroupServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateGroup: _aio.UnaryUnaryMultiCallable[_group_pb2.CreateGroupRequest, _group_pb2.CreateGroupResponse]  # type: ignore[assignment]
     """Creates a group. NOT_FOUND for an unknown namespace or parent; ALREADY_EXISTS when the id is taken, or the label
-    value within the namespace.
+    value within the namespace. A deleted group keeps its id until it is purged.
     """
     GetGroup: _aio.UnaryUnaryMultiCallable[_group_pb2.GetGroupRequest, _group_pb2.Group]  # type: ignore[assignment]
-    """Reads one group. NOT_FOUND when there is none of this id."""
+    """Reads one group, a deleted one too. NOT_FOUND when there is none of this id."""
     ListGroups: _aio.UnaryUnaryMultiCallable[_group_pb2.ListGroupsRequest, _group_pb2.ListGroupsResponse]  # type: ignore[assignment]
     """Lists groups, by id."""
     UpdateGroup: _aio.UnaryUnaryMultiCallable[_group_pb2.UpdateGroupRequest, _group_pb2.UpdateGroupResponse]  # type: ignore[assignment]
     """Changes a group. Another label value or parent re-renders the rules that depend on it, and no others."""
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_group_pb2.DeleteGroupRequest, _group_pb2.DeleteGroupResponse]  # type: ignore[assignment]
-    """Deletes a group. FAILED_PRECONDITION, naming them, while it has child groups, rules or targets, unless `force`."""
+    """Deletes a group softly: it no longer counts, its label value is free again, it can still be read and brought back,
+    for 30 days unless the service is set otherwise. FAILED_PRECONDITION, naming them, while it has child groups, rules
+    or targets, unless `force`.
+    """
+    UndeleteGroup: _aio.UnaryUnaryMultiCallable[_group_pb2.UndeleteGroupRequest, _group_pb2.UndeleteGroupResponse]  # type: ignore[assignment]
+    """Brings a deleted group back as it was. NOT_FOUND when its namespace or parent
+    is gone; ALREADY_EXISTS when it is not deleted, and when another group has taken its label value. Rules that were
+    deleted with it are undeleted one by one.
+    """
+    PurgeGroup: _aio.UnaryUnaryMultiCallable[_group_pb2.PurgeGroupRequest, _group_pb2.PurgeGroupResponse]  # type: ignore[assignment]
+    """Removes a deleted group for good; its id is free again. FAILED_PRECONDITION for a group that is
+    not deleted, and, naming them, while deleted rules, groups or targets refer to it. The history
+    keeps what it was, as long as it goes back.
+    """
+    BatchGetGroups: _aio.UnaryUnaryMultiCallable[_group_pb2.BatchGetGroupsRequest, _group_pb2.BatchGetGroupsResponse]  # type: ignore[assignment]
+    """Reads several groups, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
     """Groups: the parts of a namespace, such as `prod` and `dev` of the namespace `env`."""
@@ -74,7 +104,7 @@ class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.CreateGroupResponse, _abc.Awaitable[_group_pb2.CreateGroupResponse]]:
         """Creates a group. NOT_FOUND for an unknown namespace or parent; ALREADY_EXISTS when the id is taken, or the label
-        value within the namespace.
+        value within the namespace. A deleted group keeps its id until it is purged.
         """
 
     @_abc_1.abstractmethod
@@ -83,7 +113,7 @@ class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _group_pb2.GetGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.Group, _abc.Awaitable[_group_pb2.Group]]:
-        """Reads one group. NOT_FOUND when there is none of this id."""
+        """Reads one group, a deleted one too. NOT_FOUND when there is none of this id."""
 
     @_abc_1.abstractmethod
     def ListGroups(
@@ -107,6 +137,39 @@ class GroupServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _group_pb2.DeleteGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.DeleteGroupResponse, _abc.Awaitable[_group_pb2.DeleteGroupResponse]]:
-        """Deletes a group. FAILED_PRECONDITION, naming them, while it has child groups, rules or targets, unless `force`."""
+        """Deletes a group softly: it no longer counts, its label value is free again, it can still be read and brought back,
+        for 30 days unless the service is set otherwise. FAILED_PRECONDITION, naming them, while it has child groups, rules
+        or targets, unless `force`.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteGroup(
+        self,
+        request: _group_pb2.UndeleteGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_group_pb2.UndeleteGroupResponse, _abc.Awaitable[_group_pb2.UndeleteGroupResponse]]:
+        """Brings a deleted group back as it was. NOT_FOUND when its namespace or parent
+        is gone; ALREADY_EXISTS when it is not deleted, and when another group has taken its label value. Rules that were
+        deleted with it are undeleted one by one.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeGroup(
+        self,
+        request: _group_pb2.PurgeGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_group_pb2.PurgeGroupResponse, _abc.Awaitable[_group_pb2.PurgeGroupResponse]]:
+        """Removes a deleted group for good; its id is free again. FAILED_PRECONDITION for a group that is
+        not deleted, and, naming them, while deleted rules, groups or targets refer to it. The history
+        keeps what it was, as long as it goes back.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGetGroups(
+        self,
+        request: _group_pb2.BatchGetGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_group_pb2.BatchGetGroupsResponse, _abc.Awaitable[_group_pb2.BatchGetGroupsResponse]]:
+        """Reads several groups, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 def add_GroupServiceServicer_to_server(servicer: GroupServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

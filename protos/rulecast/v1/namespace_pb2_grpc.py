@@ -62,6 +62,21 @@ class NamespaceServiceStub:
                 request_serializer=rulecast_dot_v1_dot_namespace__pb2.DeleteNamespaceRequest.SerializeToString,
                 response_deserializer=rulecast_dot_v1_dot_namespace__pb2.DeleteNamespaceResponse.FromString,
                 _registered_method=True)
+        self.UndeleteNamespace = channel.unary_unary(
+                '/rulecast.v1.NamespaceService/UndeleteNamespace',
+                request_serializer=rulecast_dot_v1_dot_namespace__pb2.UndeleteNamespaceRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_namespace__pb2.UndeleteNamespaceResponse.FromString,
+                _registered_method=True)
+        self.PurgeNamespace = channel.unary_unary(
+                '/rulecast.v1.NamespaceService/PurgeNamespace',
+                request_serializer=rulecast_dot_v1_dot_namespace__pb2.PurgeNamespaceRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_namespace__pb2.PurgeNamespaceResponse.FromString,
+                _registered_method=True)
+        self.BatchGetNamespaces = channel.unary_unary(
+                '/rulecast.v1.NamespaceService/BatchGetNamespaces',
+                request_serializer=rulecast_dot_v1_dot_namespace__pb2.BatchGetNamespacesRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_namespace__pb2.BatchGetNamespacesResponse.FromString,
+                _registered_method=True)
 
 
 class NamespaceServiceServicer:
@@ -71,14 +86,15 @@ class NamespaceServiceServicer:
     """
 
     def CreateNamespace(self, request, context):
-        """Creates a namespace. ALREADY_EXISTS when the id or the label is taken.
+        """Creates a namespace. ALREADY_EXISTS when the id or the label is taken. A deleted namespace keeps its id
+        until it is purged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetNamespace(self, request, context):
-        """Reads one namespace. NOT_FOUND when there is none of this id.
+        """Reads one namespace, a deleted one too. NOT_FOUND when there is none of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +115,33 @@ class NamespaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteNamespace(self, request, context):
-        """Deletes a namespace. FAILED_PRECONDITION while it has groups or rules, and always for `default`.
+        """Deletes a namespace softly: it no longer counts, its label is free again, it can still be read and brought back,
+        for 30 days unless the service is set otherwise. FAILED_PRECONDITION while it has groups or rules, and always for
+        `default`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteNamespace(self, request, context):
+        """Brings a deleted namespace back as it was. ALREADY_EXISTS when it is not
+        deleted, and when another namespace has taken its label.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeNamespace(self, request, context):
+        """Removes a deleted namespace for good; its id is free again. FAILED_PRECONDITION for a
+        namespace that is not deleted, and, naming them, while there are deleted groups or rules of it. The history
+        keeps what it was, as long as it goes back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetNamespaces(self, request, context):
+        """Reads several namespaces, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +174,21 @@ def add_NamespaceServiceServicer_to_server(servicer, server):
                     servicer.DeleteNamespace,
                     request_deserializer=rulecast_dot_v1_dot_namespace__pb2.DeleteNamespaceRequest.FromString,
                     response_serializer=rulecast_dot_v1_dot_namespace__pb2.DeleteNamespaceResponse.SerializeToString,
+            ),
+            'UndeleteNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteNamespace,
+                    request_deserializer=rulecast_dot_v1_dot_namespace__pb2.UndeleteNamespaceRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_namespace__pb2.UndeleteNamespaceResponse.SerializeToString,
+            ),
+            'PurgeNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeNamespace,
+                    request_deserializer=rulecast_dot_v1_dot_namespace__pb2.PurgeNamespaceRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_namespace__pb2.PurgeNamespaceResponse.SerializeToString,
+            ),
+            'BatchGetNamespaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetNamespaces,
+                    request_deserializer=rulecast_dot_v1_dot_namespace__pb2.BatchGetNamespacesRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_namespace__pb2.BatchGetNamespacesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -272,6 +329,87 @@ class NamespaceService:
             '/rulecast.v1.NamespaceService/DeleteNamespace',
             rulecast_dot_v1_dot_namespace__pb2.DeleteNamespaceRequest.SerializeToString,
             rulecast_dot_v1_dot_namespace__pb2.DeleteNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.NamespaceService/UndeleteNamespace',
+            rulecast_dot_v1_dot_namespace__pb2.UndeleteNamespaceRequest.SerializeToString,
+            rulecast_dot_v1_dot_namespace__pb2.UndeleteNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.NamespaceService/PurgeNamespace',
+            rulecast_dot_v1_dot_namespace__pb2.PurgeNamespaceRequest.SerializeToString,
+            rulecast_dot_v1_dot_namespace__pb2.PurgeNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetNamespaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.NamespaceService/BatchGetNamespaces',
+            rulecast_dot_v1_dot_namespace__pb2.BatchGetNamespacesRequest.SerializeToString,
+            rulecast_dot_v1_dot_namespace__pb2.BatchGetNamespacesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,15 +37,31 @@ class NamespaceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NamespaceServiceAsyncStub: ...
     CreateNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_pb2.CreateNamespaceRequest, _namespace_pb2.CreateNamespaceResponse]
-    """Creates a namespace. ALREADY_EXISTS when the id or the label is taken."""
+    """Creates a namespace. ALREADY_EXISTS when the id or the label is taken. A deleted namespace keeps its id
+    until it is purged.
+    """
     GetNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_pb2.GetNamespaceRequest, _namespace_pb2.Namespace]
-    """Reads one namespace. NOT_FOUND when there is none of this id."""
+    """Reads one namespace, a deleted one too. NOT_FOUND when there is none of this id."""
     ListNamespaces: _grpc.UnaryUnaryMultiCallable[_namespace_pb2.ListNamespacesRequest, _namespace_pb2.ListNamespacesResponse]
     """Lists namespaces, by id."""
     UpdateNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_pb2.UpdateNamespaceRequest, _namespace_pb2.UpdateNamespaceResponse]
     """Changes a namespace. Another label or policy priority re-renders the rules that depend on it."""
     DeleteNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_pb2.DeleteNamespaceRequest, _namespace_pb2.DeleteNamespaceResponse]
-    """Deletes a namespace. FAILED_PRECONDITION while it has groups or rules, and always for `default`."""
+    """Deletes a namespace softly: it no longer counts, its label is free again, it can still be read and brought back,
+    for 30 days unless the service is set otherwise. FAILED_PRECONDITION while it has groups or rules, and always for
+    `default`.
+    """
+    UndeleteNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_pb2.UndeleteNamespaceRequest, _namespace_pb2.UndeleteNamespaceResponse]
+    """Brings a deleted namespace back as it was. ALREADY_EXISTS when it is not
+    deleted, and when another namespace has taken its label.
+    """
+    PurgeNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_pb2.PurgeNamespaceRequest, _namespace_pb2.PurgeNamespaceResponse]
+    """Removes a deleted namespace for good; its id is free again. FAILED_PRECONDITION for a
+    namespace that is not deleted, and, naming them, while there are deleted groups or rules of it. The history
+    keeps what it was, as long as it goes back.
+    """
+    BatchGetNamespaces: _grpc.UnaryUnaryMultiCallable[_namespace_pb2.BatchGetNamespacesRequest, _namespace_pb2.BatchGetNamespacesResponse]
+    """Reads several namespaces, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 @_typing.type_check_only
 class NamespaceServiceAsyncStub(NamespaceServiceStub):
@@ -56,15 +72,31 @@ class NamespaceServiceAsyncStub(NamespaceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateNamespace: _aio.UnaryUnaryMultiCallable[_namespace_pb2.CreateNamespaceRequest, _namespace_pb2.CreateNamespaceResponse]  # type: ignore[assignment]
-    """Creates a namespace. ALREADY_EXISTS when the id or the label is taken."""
+    """Creates a namespace. ALREADY_EXISTS when the id or the label is taken. A deleted namespace keeps its id
+    until it is purged.
+    """
     GetNamespace: _aio.UnaryUnaryMultiCallable[_namespace_pb2.GetNamespaceRequest, _namespace_pb2.Namespace]  # type: ignore[assignment]
-    """Reads one namespace. NOT_FOUND when there is none of this id."""
+    """Reads one namespace, a deleted one too. NOT_FOUND when there is none of this id."""
     ListNamespaces: _aio.UnaryUnaryMultiCallable[_namespace_pb2.ListNamespacesRequest, _namespace_pb2.ListNamespacesResponse]  # type: ignore[assignment]
     """Lists namespaces, by id."""
     UpdateNamespace: _aio.UnaryUnaryMultiCallable[_namespace_pb2.UpdateNamespaceRequest, _namespace_pb2.UpdateNamespaceResponse]  # type: ignore[assignment]
     """Changes a namespace. Another label or policy priority re-renders the rules that depend on it."""
     DeleteNamespace: _aio.UnaryUnaryMultiCallable[_namespace_pb2.DeleteNamespaceRequest, _namespace_pb2.DeleteNamespaceResponse]  # type: ignore[assignment]
-    """Deletes a namespace. FAILED_PRECONDITION while it has groups or rules, and always for `default`."""
+    """Deletes a namespace softly: it no longer counts, its label is free again, it can still be read and brought back,
+    for 30 days unless the service is set otherwise. FAILED_PRECONDITION while it has groups or rules, and always for
+    `default`.
+    """
+    UndeleteNamespace: _aio.UnaryUnaryMultiCallable[_namespace_pb2.UndeleteNamespaceRequest, _namespace_pb2.UndeleteNamespaceResponse]  # type: ignore[assignment]
+    """Brings a deleted namespace back as it was. ALREADY_EXISTS when it is not
+    deleted, and when another namespace has taken its label.
+    """
+    PurgeNamespace: _aio.UnaryUnaryMultiCallable[_namespace_pb2.PurgeNamespaceRequest, _namespace_pb2.PurgeNamespaceResponse]  # type: ignore[assignment]
+    """Removes a deleted namespace for good; its id is free again. FAILED_PRECONDITION for a
+    namespace that is not deleted, and, naming them, while there are deleted groups or rules of it. The history
+    keeps what it was, as long as it goes back.
+    """
+    BatchGetNamespaces: _aio.UnaryUnaryMultiCallable[_namespace_pb2.BatchGetNamespacesRequest, _namespace_pb2.BatchGetNamespacesResponse]  # type: ignore[assignment]
+    """Reads several namespaces, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Namespaces: ways of dividing targets, such as environment, cluster or team.
@@ -78,7 +110,9 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _namespace_pb2.CreateNamespaceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_namespace_pb2.CreateNamespaceResponse, _abc.Awaitable[_namespace_pb2.CreateNamespaceResponse]]:
-        """Creates a namespace. ALREADY_EXISTS when the id or the label is taken."""
+        """Creates a namespace. ALREADY_EXISTS when the id or the label is taken. A deleted namespace keeps its id
+        until it is purged.
+        """
 
     @_abc_1.abstractmethod
     def GetNamespace(
@@ -86,7 +120,7 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _namespace_pb2.GetNamespaceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_namespace_pb2.Namespace, _abc.Awaitable[_namespace_pb2.Namespace]]:
-        """Reads one namespace. NOT_FOUND when there is none of this id."""
+        """Reads one namespace, a deleted one too. NOT_FOUND when there is none of this id."""
 
     @_abc_1.abstractmethod
     def ListNamespaces(
@@ -110,6 +144,38 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _namespace_pb2.DeleteNamespaceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_namespace_pb2.DeleteNamespaceResponse, _abc.Awaitable[_namespace_pb2.DeleteNamespaceResponse]]:
-        """Deletes a namespace. FAILED_PRECONDITION while it has groups or rules, and always for `default`."""
+        """Deletes a namespace softly: it no longer counts, its label is free again, it can still be read and brought back,
+        for 30 days unless the service is set otherwise. FAILED_PRECONDITION while it has groups or rules, and always for
+        `default`.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteNamespace(
+        self,
+        request: _namespace_pb2.UndeleteNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_namespace_pb2.UndeleteNamespaceResponse, _abc.Awaitable[_namespace_pb2.UndeleteNamespaceResponse]]:
+        """Brings a deleted namespace back as it was. ALREADY_EXISTS when it is not
+        deleted, and when another namespace has taken its label.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeNamespace(
+        self,
+        request: _namespace_pb2.PurgeNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_namespace_pb2.PurgeNamespaceResponse, _abc.Awaitable[_namespace_pb2.PurgeNamespaceResponse]]:
+        """Removes a deleted namespace for good; its id is free again. FAILED_PRECONDITION for a
+        namespace that is not deleted, and, naming them, while there are deleted groups or rules of it. The history
+        keeps what it was, as long as it goes back.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGetNamespaces(
+        self,
+        request: _namespace_pb2.BatchGetNamespacesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_namespace_pb2.BatchGetNamespacesResponse, _abc.Awaitable[_namespace_pb2.BatchGetNamespacesResponse]]:
+        """Reads several namespaces, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 def add_NamespaceServiceServicer_to_server(servicer: NamespaceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

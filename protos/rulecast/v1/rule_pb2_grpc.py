@@ -66,6 +66,16 @@ class AlertRuleServiceStub:
                 request_serializer=rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleRequest.SerializeToString,
                 response_deserializer=rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleResponse.FromString,
                 _registered_method=True)
+        self.EnableAlertRule = channel.unary_unary(
+                '/rulecast.v1.AlertRuleService/EnableAlertRule',
+                request_serializer=rulecast_dot_v1_dot_rule__pb2.EnableAlertRuleRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_rule__pb2.EnableAlertRuleResponse.FromString,
+                _registered_method=True)
+        self.DisableAlertRule = channel.unary_unary(
+                '/rulecast.v1.AlertRuleService/DisableAlertRule',
+                request_serializer=rulecast_dot_v1_dot_rule__pb2.DisableAlertRuleRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_rule__pb2.DisableAlertRuleResponse.FromString,
+                _registered_method=True)
         self.PurgeAlertRule = channel.unary_unary(
                 '/rulecast.v1.AlertRuleService/PurgeAlertRule',
                 request_serializer=rulecast_dot_v1_dot_rule__pb2.PurgeAlertRuleRequest.SerializeToString,
@@ -128,7 +138,8 @@ class AlertRuleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAlertRule(self, request, context):
-        """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read.
+        """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read and brought
+        back, for 30 days unless the service is set otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +148,21 @@ class AlertRuleServiceServicer:
     def UndeleteAlertRule(self, request, context):
         """Brings a deleted rule back as it was. NOT_FOUND when its namespace or group is gone; ALREADY_EXISTS when it is not
         deleted, and when another rule has taken its key at its scope.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableAlertRule(self, request, context):
+        """Turns a rule on. Nothing changes, and no revision is made, when it is on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableAlertRule(self, request, context):
+        """Turns a rule off: while it is the winner, its alert is off where it applies. Nothing changes, and no revision is
+        made, when it is off.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,6 +239,16 @@ def add_AlertRuleServiceServicer_to_server(servicer, server):
                     servicer.UndeleteAlertRule,
                     request_deserializer=rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleRequest.FromString,
                     response_serializer=rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleResponse.SerializeToString,
+            ),
+            'EnableAlertRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableAlertRule,
+                    request_deserializer=rulecast_dot_v1_dot_rule__pb2.EnableAlertRuleRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_rule__pb2.EnableAlertRuleResponse.SerializeToString,
+            ),
+            'DisableAlertRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableAlertRule,
+                    request_deserializer=rulecast_dot_v1_dot_rule__pb2.DisableAlertRuleRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_rule__pb2.DisableAlertRuleResponse.SerializeToString,
             ),
             'PurgeAlertRule': grpc.unary_unary_rpc_method_handler(
                     servicer.PurgeAlertRule,
@@ -404,6 +440,60 @@ class AlertRuleService:
             '/rulecast.v1.AlertRuleService/UndeleteAlertRule',
             rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleRequest.SerializeToString,
             rulecast_dot_v1_dot_rule__pb2.UndeleteAlertRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableAlertRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertRuleService/EnableAlertRule',
+            rulecast_dot_v1_dot_rule__pb2.EnableAlertRuleRequest.SerializeToString,
+            rulecast_dot_v1_dot_rule__pb2.EnableAlertRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableAlertRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertRuleService/DisableAlertRule',
+            rulecast_dot_v1_dot_rule__pb2.DisableAlertRuleRequest.SerializeToString,
+            rulecast_dot_v1_dot_rule__pb2.DisableAlertRuleResponse.FromString,
             options,
             channel_credentials,
             insecure,

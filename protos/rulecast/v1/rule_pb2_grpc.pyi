@@ -46,10 +46,18 @@ class AlertRuleServiceStub:
     UpdateAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.UpdateAlertRuleRequest, _rule_pb2.UpdateAlertRuleResponse]
     """Changes a rule. A change of a threshold, `for_duration` or an annotation keeps the state of running alerts."""
     DeleteAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.DeleteAlertRuleRequest, _rule_pb2.DeleteAlertRuleResponse]
-    """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read."""
+    """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read and brought
+    back, for 30 days unless the service is set otherwise.
+    """
     UndeleteAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.UndeleteAlertRuleRequest, _rule_pb2.UndeleteAlertRuleResponse]
     """Brings a deleted rule back as it was. NOT_FOUND when its namespace or group is gone; ALREADY_EXISTS when it is not
     deleted, and when another rule has taken its key at its scope.
+    """
+    EnableAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.EnableAlertRuleRequest, _rule_pb2.EnableAlertRuleResponse]
+    """Turns a rule on. Nothing changes, and no revision is made, when it is on."""
+    DisableAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.DisableAlertRuleRequest, _rule_pb2.DisableAlertRuleResponse]
+    """Turns a rule off: while it is the winner, its alert is off where it applies. Nothing changes, and no revision is
+    made, when it is off.
     """
     PurgeAlertRule: _grpc.UnaryUnaryMultiCallable[_rule_pb2.PurgeAlertRuleRequest, _rule_pb2.PurgeAlertRuleResponse]
     """Removes a deleted rule for good; its id is free again. FAILED_PRECONDITION for a rule that is not deleted. The
@@ -87,10 +95,18 @@ class AlertRuleServiceAsyncStub(AlertRuleServiceStub):
     UpdateAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.UpdateAlertRuleRequest, _rule_pb2.UpdateAlertRuleResponse]  # type: ignore[assignment]
     """Changes a rule. A change of a threshold, `for_duration` or an annotation keeps the state of running alerts."""
     DeleteAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.DeleteAlertRuleRequest, _rule_pb2.DeleteAlertRuleResponse]  # type: ignore[assignment]
-    """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read."""
+    """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read and brought
+    back, for 30 days unless the service is set otherwise.
+    """
     UndeleteAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.UndeleteAlertRuleRequest, _rule_pb2.UndeleteAlertRuleResponse]  # type: ignore[assignment]
     """Brings a deleted rule back as it was. NOT_FOUND when its namespace or group is gone; ALREADY_EXISTS when it is not
     deleted, and when another rule has taken its key at its scope.
+    """
+    EnableAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.EnableAlertRuleRequest, _rule_pb2.EnableAlertRuleResponse]  # type: ignore[assignment]
+    """Turns a rule on. Nothing changes, and no revision is made, when it is on."""
+    DisableAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.DisableAlertRuleRequest, _rule_pb2.DisableAlertRuleResponse]  # type: ignore[assignment]
+    """Turns a rule off: while it is the winner, its alert is off where it applies. Nothing changes, and no revision is
+    made, when it is off.
     """
     PurgeAlertRule: _aio.UnaryUnaryMultiCallable[_rule_pb2.PurgeAlertRuleRequest, _rule_pb2.PurgeAlertRuleResponse]  # type: ignore[assignment]
     """Removes a deleted rule for good; its id is free again. FAILED_PRECONDITION for a rule that is not deleted. The
@@ -155,7 +171,9 @@ class AlertRuleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rule_pb2.DeleteAlertRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rule_pb2.DeleteAlertRuleResponse, _abc.Awaitable[_rule_pb2.DeleteAlertRuleResponse]]:
-        """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read."""
+        """Deletes a rule softly: it no longer counts, its key is free again at its scope, it can still be read and brought
+        back, for 30 days unless the service is set otherwise.
+        """
 
     @_abc_1.abstractmethod
     def UndeleteAlertRule(
@@ -165,6 +183,24 @@ class AlertRuleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rule_pb2.UndeleteAlertRuleResponse, _abc.Awaitable[_rule_pb2.UndeleteAlertRuleResponse]]:
         """Brings a deleted rule back as it was. NOT_FOUND when its namespace or group is gone; ALREADY_EXISTS when it is not
         deleted, and when another rule has taken its key at its scope.
+        """
+
+    @_abc_1.abstractmethod
+    def EnableAlertRule(
+        self,
+        request: _rule_pb2.EnableAlertRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rule_pb2.EnableAlertRuleResponse, _abc.Awaitable[_rule_pb2.EnableAlertRuleResponse]]:
+        """Turns a rule on. Nothing changes, and no revision is made, when it is on."""
+
+    @_abc_1.abstractmethod
+    def DisableAlertRule(
+        self,
+        request: _rule_pb2.DisableAlertRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rule_pb2.DisableAlertRuleResponse, _abc.Awaitable[_rule_pb2.DisableAlertRuleResponse]]:
+        """Turns a rule off: while it is the winner, its alert is off where it applies. Nothing changes, and no revision is
+        made, when it is off.
         """
 
     @_abc_1.abstractmethod

@@ -60,6 +60,21 @@ class TargetServiceStub:
                 request_serializer=rulecast_dot_v1_dot_target__pb2.DeleteTargetRequest.SerializeToString,
                 response_deserializer=rulecast_dot_v1_dot_target__pb2.DeleteTargetResponse.FromString,
                 _registered_method=True)
+        self.UndeleteTarget = channel.unary_unary(
+                '/rulecast.v1.TargetService/UndeleteTarget',
+                request_serializer=rulecast_dot_v1_dot_target__pb2.UndeleteTargetRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_target__pb2.UndeleteTargetResponse.FromString,
+                _registered_method=True)
+        self.PurgeTarget = channel.unary_unary(
+                '/rulecast.v1.TargetService/PurgeTarget',
+                request_serializer=rulecast_dot_v1_dot_target__pb2.PurgeTargetRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_target__pb2.PurgeTargetResponse.FromString,
+                _registered_method=True)
+        self.BatchGetTargets = channel.unary_unary(
+                '/rulecast.v1.TargetService/BatchGetTargets',
+                request_serializer=rulecast_dot_v1_dot_target__pb2.BatchGetTargetsRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_target__pb2.BatchGetTargetsResponse.FromString,
+                _registered_method=True)
 
 
 class TargetServiceServicer:
@@ -74,7 +89,7 @@ class TargetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTarget(self, request, context):
-        """Reads one target. NOT_FOUND when there is none of this id.
+        """Reads one target, a deleted one too. NOT_FOUND when there is none of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,7 +110,32 @@ class TargetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTarget(self, request, context):
-        """Deletes a target.
+        """Deletes a target softly: it is discovered no more, it can still be read and brought back, for 30 days unless the
+        service is set otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteTarget(self, request, context):
+        """Brings a deleted target back as it was. NOT_FOUND when one of its groups is
+        gone; ALREADY_EXISTS when it is not deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeTarget(self, request, context):
+        """Removes a deleted target for good; its id is free again. FAILED_PRECONDITION for a target that
+        is not deleted. The history
+        keeps what it was, as long as it goes back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetTargets(self, request, context):
+        """Reads several targets, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +168,21 @@ def add_TargetServiceServicer_to_server(servicer, server):
                     servicer.DeleteTarget,
                     request_deserializer=rulecast_dot_v1_dot_target__pb2.DeleteTargetRequest.FromString,
                     response_serializer=rulecast_dot_v1_dot_target__pb2.DeleteTargetResponse.SerializeToString,
+            ),
+            'UndeleteTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteTarget,
+                    request_deserializer=rulecast_dot_v1_dot_target__pb2.UndeleteTargetRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_target__pb2.UndeleteTargetResponse.SerializeToString,
+            ),
+            'PurgeTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeTarget,
+                    request_deserializer=rulecast_dot_v1_dot_target__pb2.PurgeTargetRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_target__pb2.PurgeTargetResponse.SerializeToString,
+            ),
+            'BatchGetTargets': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetTargets,
+                    request_deserializer=rulecast_dot_v1_dot_target__pb2.BatchGetTargetsRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_target__pb2.BatchGetTargetsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +321,87 @@ class TargetService:
             '/rulecast.v1.TargetService/DeleteTarget',
             rulecast_dot_v1_dot_target__pb2.DeleteTargetRequest.SerializeToString,
             rulecast_dot_v1_dot_target__pb2.DeleteTargetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.TargetService/UndeleteTarget',
+            rulecast_dot_v1_dot_target__pb2.UndeleteTargetRequest.SerializeToString,
+            rulecast_dot_v1_dot_target__pb2.UndeleteTargetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.TargetService/PurgeTarget',
+            rulecast_dot_v1_dot_target__pb2.PurgeTargetRequest.SerializeToString,
+            rulecast_dot_v1_dot_target__pb2.PurgeTargetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetTargets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.TargetService/BatchGetTargets',
+            rulecast_dot_v1_dot_target__pb2.BatchGetTargetsRequest.SerializeToString,
+            rulecast_dot_v1_dot_target__pb2.BatchGetTargetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,13 +36,26 @@ class TargetServiceStub:
     CreateTarget: _grpc.UnaryUnaryMultiCallable[_target_pb2.CreateTargetRequest, _target_pb2.CreateTargetResponse]
     """Creates a target. NOT_FOUND for an unknown group; INVALID_ARGUMENT for two groups of one namespace."""
     GetTarget: _grpc.UnaryUnaryMultiCallable[_target_pb2.GetTargetRequest, _target_pb2.Target]
-    """Reads one target. NOT_FOUND when there is none of this id."""
+    """Reads one target, a deleted one too. NOT_FOUND when there is none of this id."""
     ListTargets: _grpc.UnaryUnaryMultiCallable[_target_pb2.ListTargetsRequest, _target_pb2.ListTargetsResponse]
     """Lists targets, by id."""
     UpdateTarget: _grpc.UnaryUnaryMultiCallable[_target_pb2.UpdateTargetRequest, _target_pb2.UpdateTargetResponse]
     """Changes a target."""
     DeleteTarget: _grpc.UnaryUnaryMultiCallable[_target_pb2.DeleteTargetRequest, _target_pb2.DeleteTargetResponse]
-    """Deletes a target."""
+    """Deletes a target softly: it is discovered no more, it can still be read and brought back, for 30 days unless the
+    service is set otherwise.
+    """
+    UndeleteTarget: _grpc.UnaryUnaryMultiCallable[_target_pb2.UndeleteTargetRequest, _target_pb2.UndeleteTargetResponse]
+    """Brings a deleted target back as it was. NOT_FOUND when one of its groups is
+    gone; ALREADY_EXISTS when it is not deleted.
+    """
+    PurgeTarget: _grpc.UnaryUnaryMultiCallable[_target_pb2.PurgeTargetRequest, _target_pb2.PurgeTargetResponse]
+    """Removes a deleted target for good; its id is free again. FAILED_PRECONDITION for a target that
+    is not deleted. The history
+    keeps what it was, as long as it goes back.
+    """
+    BatchGetTargets: _grpc.UnaryUnaryMultiCallable[_target_pb2.BatchGetTargetsRequest, _target_pb2.BatchGetTargetsResponse]
+    """Reads several targets, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 @_typing.type_check_only
 class TargetServiceAsyncStub(TargetServiceStub):
@@ -52,13 +65,26 @@ class TargetServiceAsyncStub(TargetServiceStub):
     CreateTarget: _aio.UnaryUnaryMultiCallable[_target_pb2.CreateTargetRequest, _target_pb2.CreateTargetResponse]  # type: ignore[assignment]
     """Creates a target. NOT_FOUND for an unknown group; INVALID_ARGUMENT for two groups of one namespace."""
     GetTarget: _aio.UnaryUnaryMultiCallable[_target_pb2.GetTargetRequest, _target_pb2.Target]  # type: ignore[assignment]
-    """Reads one target. NOT_FOUND when there is none of this id."""
+    """Reads one target, a deleted one too. NOT_FOUND when there is none of this id."""
     ListTargets: _aio.UnaryUnaryMultiCallable[_target_pb2.ListTargetsRequest, _target_pb2.ListTargetsResponse]  # type: ignore[assignment]
     """Lists targets, by id."""
     UpdateTarget: _aio.UnaryUnaryMultiCallable[_target_pb2.UpdateTargetRequest, _target_pb2.UpdateTargetResponse]  # type: ignore[assignment]
     """Changes a target."""
     DeleteTarget: _aio.UnaryUnaryMultiCallable[_target_pb2.DeleteTargetRequest, _target_pb2.DeleteTargetResponse]  # type: ignore[assignment]
-    """Deletes a target."""
+    """Deletes a target softly: it is discovered no more, it can still be read and brought back, for 30 days unless the
+    service is set otherwise.
+    """
+    UndeleteTarget: _aio.UnaryUnaryMultiCallable[_target_pb2.UndeleteTargetRequest, _target_pb2.UndeleteTargetResponse]  # type: ignore[assignment]
+    """Brings a deleted target back as it was. NOT_FOUND when one of its groups is
+    gone; ALREADY_EXISTS when it is not deleted.
+    """
+    PurgeTarget: _aio.UnaryUnaryMultiCallable[_target_pb2.PurgeTargetRequest, _target_pb2.PurgeTargetResponse]  # type: ignore[assignment]
+    """Removes a deleted target for good; its id is free again. FAILED_PRECONDITION for a target that
+    is not deleted. The history
+    keeps what it was, as long as it goes back.
+    """
+    BatchGetTargets: _aio.UnaryUnaryMultiCallable[_target_pb2.BatchGetTargetsRequest, _target_pb2.BatchGetTargetsResponse]  # type: ignore[assignment]
+    """Reads several targets, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 class TargetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Targets: the monitored hosts, and the groups they are in."""
@@ -77,7 +103,7 @@ class TargetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _target_pb2.GetTargetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_target_pb2.Target, _abc.Awaitable[_target_pb2.Target]]:
-        """Reads one target. NOT_FOUND when there is none of this id."""
+        """Reads one target, a deleted one too. NOT_FOUND when there is none of this id."""
 
     @_abc_1.abstractmethod
     def ListTargets(
@@ -101,6 +127,37 @@ class TargetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _target_pb2.DeleteTargetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_target_pb2.DeleteTargetResponse, _abc.Awaitable[_target_pb2.DeleteTargetResponse]]:
-        """Deletes a target."""
+        """Deletes a target softly: it is discovered no more, it can still be read and brought back, for 30 days unless the
+        service is set otherwise.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteTarget(
+        self,
+        request: _target_pb2.UndeleteTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_target_pb2.UndeleteTargetResponse, _abc.Awaitable[_target_pb2.UndeleteTargetResponse]]:
+        """Brings a deleted target back as it was. NOT_FOUND when one of its groups is
+        gone; ALREADY_EXISTS when it is not deleted.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeTarget(
+        self,
+        request: _target_pb2.PurgeTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_target_pb2.PurgeTargetResponse, _abc.Awaitable[_target_pb2.PurgeTargetResponse]]:
+        """Removes a deleted target for good; its id is free again. FAILED_PRECONDITION for a target that
+        is not deleted. The history
+        keeps what it was, as long as it goes back.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGetTargets(
+        self,
+        request: _target_pb2.BatchGetTargetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_target_pb2.BatchGetTargetsResponse, _abc.Awaitable[_target_pb2.BatchGetTargetsResponse]]:
+        """Reads several targets, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
 def add_TargetServiceServicer_to_server(servicer: TargetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -62,6 +62,21 @@ class AlertTemplateServiceStub:
                 request_serializer=rulecast_dot_v1_dot_template__pb2.DeleteAlertTemplateRequest.SerializeToString,
                 response_deserializer=rulecast_dot_v1_dot_template__pb2.DeleteAlertTemplateResponse.FromString,
                 _registered_method=True)
+        self.UndeleteAlertTemplate = channel.unary_unary(
+                '/rulecast.v1.AlertTemplateService/UndeleteAlertTemplate',
+                request_serializer=rulecast_dot_v1_dot_template__pb2.UndeleteAlertTemplateRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_template__pb2.UndeleteAlertTemplateResponse.FromString,
+                _registered_method=True)
+        self.PurgeAlertTemplate = channel.unary_unary(
+                '/rulecast.v1.AlertTemplateService/PurgeAlertTemplate',
+                request_serializer=rulecast_dot_v1_dot_template__pb2.PurgeAlertTemplateRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_template__pb2.PurgeAlertTemplateResponse.FromString,
+                _registered_method=True)
+        self.BatchGetAlertTemplates = channel.unary_unary(
+                '/rulecast.v1.AlertTemplateService/BatchGetAlertTemplates',
+                request_serializer=rulecast_dot_v1_dot_template__pb2.BatchGetAlertTemplatesRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_template__pb2.BatchGetAlertTemplatesResponse.FromString,
+                _registered_method=True)
         self.LoadLibrary = channel.unary_unary(
                 '/rulecast.v1.AlertTemplateService/LoadLibrary',
                 request_serializer=rulecast_dot_v1_dot_template__pb2.LoadLibraryRequest.SerializeToString,
@@ -84,7 +99,7 @@ class AlertTemplateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetAlertTemplate(self, request, context):
-        """Reads one template. NOT_FOUND when there is none of this id.
+        """Reads one template, a deleted one too. NOT_FOUND when there is none of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,14 +120,40 @@ class AlertTemplateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAlertTemplate(self, request, context):
-        """Deletes a template. Rules made from it stay as they are.
+        """Deletes a template softly: no rule can be made from it, it can still be read and brought back, for 30 days unless
+        the service is set otherwise. Rules made from it stay as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteAlertTemplate(self, request, context):
+        """Brings a deleted template back as it was. ALREADY_EXISTS when it is not
+        deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeAlertTemplate(self, request, context):
+        """Removes a deleted template for good; its id is free again. FAILED_PRECONDITION for a
+        template that is not deleted. Rules made from it stay as they are. The history
+        keeps what it was, as long as it goes back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetAlertTemplates(self, request, context):
+        """Reads several templates, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadLibrary(self, request, context):
-        """Loads the templates that come with Rulecast. Those that exist already, changed or not, are left as they are.
+        """Loads the templates that come with Rulecast. Those that exist already, changed or not, are left as they are;
+        those that were deleted are created anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +186,21 @@ def add_AlertTemplateServiceServicer_to_server(servicer, server):
                     servicer.DeleteAlertTemplate,
                     request_deserializer=rulecast_dot_v1_dot_template__pb2.DeleteAlertTemplateRequest.FromString,
                     response_serializer=rulecast_dot_v1_dot_template__pb2.DeleteAlertTemplateResponse.SerializeToString,
+            ),
+            'UndeleteAlertTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteAlertTemplate,
+                    request_deserializer=rulecast_dot_v1_dot_template__pb2.UndeleteAlertTemplateRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_template__pb2.UndeleteAlertTemplateResponse.SerializeToString,
+            ),
+            'PurgeAlertTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeAlertTemplate,
+                    request_deserializer=rulecast_dot_v1_dot_template__pb2.PurgeAlertTemplateRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_template__pb2.PurgeAlertTemplateResponse.SerializeToString,
+            ),
+            'BatchGetAlertTemplates': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetAlertTemplates,
+                    request_deserializer=rulecast_dot_v1_dot_template__pb2.BatchGetAlertTemplatesRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_template__pb2.BatchGetAlertTemplatesResponse.SerializeToString,
             ),
             'LoadLibrary': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadLibrary,
@@ -290,6 +346,87 @@ class AlertTemplateService:
             '/rulecast.v1.AlertTemplateService/DeleteAlertTemplate',
             rulecast_dot_v1_dot_template__pb2.DeleteAlertTemplateRequest.SerializeToString,
             rulecast_dot_v1_dot_template__pb2.DeleteAlertTemplateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteAlertTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertTemplateService/UndeleteAlertTemplate',
+            rulecast_dot_v1_dot_template__pb2.UndeleteAlertTemplateRequest.SerializeToString,
+            rulecast_dot_v1_dot_template__pb2.UndeleteAlertTemplateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeAlertTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertTemplateService/PurgeAlertTemplate',
+            rulecast_dot_v1_dot_template__pb2.PurgeAlertTemplateRequest.SerializeToString,
+            rulecast_dot_v1_dot_template__pb2.PurgeAlertTemplateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetAlertTemplates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.AlertTemplateService/BatchGetAlertTemplates',
+            rulecast_dot_v1_dot_template__pb2.BatchGetAlertTemplatesRequest.SerializeToString,
+            rulecast_dot_v1_dot_template__pb2.BatchGetAlertTemplatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,15 +41,30 @@ class AlertTemplateServiceStub:
     undeclared parameter, or a default has the wrong type.
     """
     GetAlertTemplate: _grpc.UnaryUnaryMultiCallable[_template_pb2.GetAlertTemplateRequest, _template_pb2.AlertTemplate]
-    """Reads one template. NOT_FOUND when there is none of this id."""
+    """Reads one template, a deleted one too. NOT_FOUND when there is none of this id."""
     ListAlertTemplates: _grpc.UnaryUnaryMultiCallable[_template_pb2.ListAlertTemplatesRequest, _template_pb2.ListAlertTemplatesResponse]
     """Lists templates, by id."""
     UpdateAlertTemplate: _grpc.UnaryUnaryMultiCallable[_template_pb2.UpdateAlertTemplateRequest, _template_pb2.UpdateAlertTemplateResponse]
     """Changes a template and raises its version. No rule changes by this."""
     DeleteAlertTemplate: _grpc.UnaryUnaryMultiCallable[_template_pb2.DeleteAlertTemplateRequest, _template_pb2.DeleteAlertTemplateResponse]
-    """Deletes a template. Rules made from it stay as they are."""
+    """Deletes a template softly: no rule can be made from it, it can still be read and brought back, for 30 days unless
+    the service is set otherwise. Rules made from it stay as they are.
+    """
+    UndeleteAlertTemplate: _grpc.UnaryUnaryMultiCallable[_template_pb2.UndeleteAlertTemplateRequest, _template_pb2.UndeleteAlertTemplateResponse]
+    """Brings a deleted template back as it was. ALREADY_EXISTS when it is not
+    deleted.
+    """
+    PurgeAlertTemplate: _grpc.UnaryUnaryMultiCallable[_template_pb2.PurgeAlertTemplateRequest, _template_pb2.PurgeAlertTemplateResponse]
+    """Removes a deleted template for good; its id is free again. FAILED_PRECONDITION for a
+    template that is not deleted. Rules made from it stay as they are. The history
+    keeps what it was, as long as it goes back.
+    """
+    BatchGetAlertTemplates: _grpc.UnaryUnaryMultiCallable[_template_pb2.BatchGetAlertTemplatesRequest, _template_pb2.BatchGetAlertTemplatesResponse]
+    """Reads several templates, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
     LoadLibrary: _grpc.UnaryUnaryMultiCallable[_template_pb2.LoadLibraryRequest, _template_pb2.LoadLibraryResponse]
-    """Loads the templates that come with Rulecast. Those that exist already, changed or not, are left as they are."""
+    """Loads the templates that come with Rulecast. Those that exist already, changed or not, are left as they are;
+    those that were deleted are created anew.
+    """
 
 @_typing.type_check_only
 class AlertTemplateServiceAsyncStub(AlertTemplateServiceStub):
@@ -64,15 +79,30 @@ class AlertTemplateServiceAsyncStub(AlertTemplateServiceStub):
     undeclared parameter, or a default has the wrong type.
     """
     GetAlertTemplate: _aio.UnaryUnaryMultiCallable[_template_pb2.GetAlertTemplateRequest, _template_pb2.AlertTemplate]  # type: ignore[assignment]
-    """Reads one template. NOT_FOUND when there is none of this id."""
+    """Reads one template, a deleted one too. NOT_FOUND when there is none of this id."""
     ListAlertTemplates: _aio.UnaryUnaryMultiCallable[_template_pb2.ListAlertTemplatesRequest, _template_pb2.ListAlertTemplatesResponse]  # type: ignore[assignment]
     """Lists templates, by id."""
     UpdateAlertTemplate: _aio.UnaryUnaryMultiCallable[_template_pb2.UpdateAlertTemplateRequest, _template_pb2.UpdateAlertTemplateResponse]  # type: ignore[assignment]
     """Changes a template and raises its version. No rule changes by this."""
     DeleteAlertTemplate: _aio.UnaryUnaryMultiCallable[_template_pb2.DeleteAlertTemplateRequest, _template_pb2.DeleteAlertTemplateResponse]  # type: ignore[assignment]
-    """Deletes a template. Rules made from it stay as they are."""
+    """Deletes a template softly: no rule can be made from it, it can still be read and brought back, for 30 days unless
+    the service is set otherwise. Rules made from it stay as they are.
+    """
+    UndeleteAlertTemplate: _aio.UnaryUnaryMultiCallable[_template_pb2.UndeleteAlertTemplateRequest, _template_pb2.UndeleteAlertTemplateResponse]  # type: ignore[assignment]
+    """Brings a deleted template back as it was. ALREADY_EXISTS when it is not
+    deleted.
+    """
+    PurgeAlertTemplate: _aio.UnaryUnaryMultiCallable[_template_pb2.PurgeAlertTemplateRequest, _template_pb2.PurgeAlertTemplateResponse]  # type: ignore[assignment]
+    """Removes a deleted template for good; its id is free again. FAILED_PRECONDITION for a
+    template that is not deleted. Rules made from it stay as they are. The history
+    keeps what it was, as long as it goes back.
+    """
+    BatchGetAlertTemplates: _aio.UnaryUnaryMultiCallable[_template_pb2.BatchGetAlertTemplatesRequest, _template_pb2.BatchGetAlertTemplatesResponse]  # type: ignore[assignment]
+    """Reads several templates, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
     LoadLibrary: _aio.UnaryUnaryMultiCallable[_template_pb2.LoadLibraryRequest, _template_pb2.LoadLibraryResponse]  # type: ignore[assignment]
-    """Loads the templates that come with Rulecast. Those that exist already, changed or not, are left as they are."""
+    """Loads the templates that come with Rulecast. Those that exist already, changed or not, are left as they are;
+    those that were deleted are created anew.
+    """
 
 class AlertTemplateServiceServicer(metaclass=_abc_1.ABCMeta):
     """Alert templates: reusable alerts with typed parameters.
@@ -96,7 +126,7 @@ class AlertTemplateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _template_pb2.GetAlertTemplateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_template_pb2.AlertTemplate, _abc.Awaitable[_template_pb2.AlertTemplate]]:
-        """Reads one template. NOT_FOUND when there is none of this id."""
+        """Reads one template, a deleted one too. NOT_FOUND when there is none of this id."""
 
     @_abc_1.abstractmethod
     def ListAlertTemplates(
@@ -120,7 +150,38 @@ class AlertTemplateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _template_pb2.DeleteAlertTemplateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_template_pb2.DeleteAlertTemplateResponse, _abc.Awaitable[_template_pb2.DeleteAlertTemplateResponse]]:
-        """Deletes a template. Rules made from it stay as they are."""
+        """Deletes a template softly: no rule can be made from it, it can still be read and brought back, for 30 days unless
+        the service is set otherwise. Rules made from it stay as they are.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteAlertTemplate(
+        self,
+        request: _template_pb2.UndeleteAlertTemplateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_template_pb2.UndeleteAlertTemplateResponse, _abc.Awaitable[_template_pb2.UndeleteAlertTemplateResponse]]:
+        """Brings a deleted template back as it was. ALREADY_EXISTS when it is not
+        deleted.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeAlertTemplate(
+        self,
+        request: _template_pb2.PurgeAlertTemplateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_template_pb2.PurgeAlertTemplateResponse, _abc.Awaitable[_template_pb2.PurgeAlertTemplateResponse]]:
+        """Removes a deleted template for good; its id is free again. FAILED_PRECONDITION for a
+        template that is not deleted. Rules made from it stay as they are. The history
+        keeps what it was, as long as it goes back.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGetAlertTemplates(
+        self,
+        request: _template_pb2.BatchGetAlertTemplatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_template_pb2.BatchGetAlertTemplatesResponse, _abc.Awaitable[_template_pb2.BatchGetAlertTemplatesResponse]]:
+        """Reads several templates, deleted ones too, in the order asked for. NOT_FOUND when one of them is not there."""
 
     @_abc_1.abstractmethod
     def LoadLibrary(
@@ -128,6 +189,8 @@ class AlertTemplateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _template_pb2.LoadLibraryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_template_pb2.LoadLibraryResponse, _abc.Awaitable[_template_pb2.LoadLibraryResponse]]:
-        """Loads the templates that come with Rulecast. Those that exist already, changed or not, are left as they are."""
+        """Loads the templates that come with Rulecast. Those that exist already, changed or not, are left as they are;
+        those that were deleted are created anew.
+        """
 
 def add_AlertTemplateServiceServicer_to_server(servicer: AlertTemplateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,46 @@
+"""Which resources a list is to show. None means any, and what is set must all hold.
+
+text: somewhere in the id, the names or the description, in any case. show_deleted: deleted ones too.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceFilter:
+    text: str | None = None
+    show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFilter:
+    """parent_id: right below this group."""
+
+    namespace_id: str | None = None
+    parent_id: str | None = None
+    text: str | None = None
+    show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFilter:
+    """group_id: in this very group. namespace_id: in a group of it."""
+
+    group_id: str | None = None
+    namespace_id: str | None = None
+    hostname: str | None = None
+    text: str | None = None
+    show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFilter:
+    severity: str | None = None
+    text: str | None = None
+    show_deleted: bool = False
+
+
+ANY_NAMESPACE = NamespaceFilter()
+ANY_GROUP = GroupFilter()
+ANY_TARGET = TargetFilter()
+ANY_TEMPLATE = TemplateFilter()
