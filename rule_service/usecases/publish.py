@@ -127,7 +127,7 @@ class Publisher:
         if attempt.unchecked(accepted):
             revision, attempt = await self._commit_in_turn(edit, attempt, accepted, options)
         revision = revision or attempt.edited.answered
-        rollout = await self._waiter.wait(revision, options.wait_timeout) if revision else None
+        rollout = await self._waiter.wait(revision, options.wait_timeout, options.wait_until) if revision else None
         return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
 
     async def _try(self, edit: Edit[T]) -> _Attempt[T]:
