@@ -1,9 +1,9 @@
 """What the deployer knows, as messages of the stream. Pure."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,11 +23,16 @@ from deployer_service.state import (
 from rulecast.v1 import common_pb2
 from rulecast.v1 import distribution_pb2 as pb
 
+Item = TypeVar("Item", pb.FileVersion, common_pb2.FileOutcome)
+
 PROTOCOL_VERSION: Final = 1
+MAX_FRAGMENT_BYTES: Final = 1024 * 1024
+"""Of a list in a message; a gRPC message can have 4 MiB."""
 MAX_MESSAGE_BYTES: Final = 4096
 """Of the message of one outcome; see FileOutcome in common.proto."""
 
-_MAX_ALL_MESSAGES: Final = 2 * 1024 * 1024  # of one status, which has to stay below 4 MiB
+_MAX_ALL_MESSAGES: Final = 2 * 1024 * 1024  # bytes, of what is told at once; who reads them all?
+_AROUND_ONE: Final = 8  # bytes of the tag and the length before each of a list
 _SHORTEST_MESSAGE: Final = 100
 
 _State = common_pb2.Rollout.State
@@ -64,34 +69,45 @@ def hello(identity: Identity, state: PipelineState) -> pb.SyncRequest:
     )
 
 
-def inventory(state: PipelineState) -> pb.SyncRequest:
+def inventory(state: PipelineState, *, fragmented: bool) -> list[pb.SyncRequest]:
+    """fragmented: the rule service takes it in several messages."""
     files = [
         pb.FileVersion(file_name=name, sha256=version.sha256, revision=version.revision)
         for name, version in sorted(state.record.files.items())
     ]
-    return pb.SyncRequest(inventory=pb.Inventory(files=files))
+    pieces = list(_pieces(files)) if fragmented else [files]
+    last = len(pieces) - 1
+    return [
+        pb.SyncRequest(inventory=pb.Inventory(files=piece, more=number < last)) for number, piece in enumerate(pieces)
+    ]
 
 
-def heartbeat(state: PipelineState) -> pb.SyncRequest:
-    return pb.SyncRequest(heartbeat=pb.Heartbeat(revision=state.record.revision, manifest_hash=state.manifest_hash))
+def heartbeat(state: PipelineState, applying: int, *, busy: bool) -> pb.SyncRequest:
+    """applying: the nonce of the Update that is here and not answered, 0 for none."""
+    return pb.SyncRequest(
+        heartbeat=pb.Heartbeat(
+            revision=state.record.revision, manifest_hash=state.manifest_hash, applying=applying, busy=busy
+        )
+    )
 
 
-def answer(nonce: int, result: BatchResult, took: float, once_troubled: Collection[str]) -> pb.SyncRequest:
+def answer(nonce: int, result: BatchResult, took: float, once_troubled: Collection[str]) -> list[pb.SyncRequest]:
     """The ApplyStatus to an Update: the files that are not Active, and of those once in trouble also the Active ones.
 
+    The last one has the nonce: nothing counts as taken up before all that was to be said of it is said.
     took: seconds from its last fragment to now.
     """
     reports = result.outcomes.values()
     told = [report for report in reports if is_trouble(report.outcome) or report.file_name in once_troubled]
-    status = _status(told, result.revision, result.manifest_hash)
-    status.nonce = nonce
-    status.took.CopyFrom(duration(took))
-    return pb.SyncRequest(status=status)
+    requests = _statuses(told, result.revision, result.manifest_hash)
+    requests[-1].status.nonce = nonce
+    requests[-1].status.took.CopyFrom(duration(took))
+    return requests
 
 
-def news(reports: Iterable[FileReport], state: PipelineState) -> pb.SyncRequest:
+def news(reports: Iterable[FileReport], state: PipelineState) -> list[pb.SyncRequest]:
     """An ApplyStatus that nobody asked for: what became of these files since."""
-    return pb.SyncRequest(status=_status(reports, state.record.revision, state.manifest_hash))
+    return _statuses(reports, state.record.revision, state.manifest_hash)
 
 
 def standing(state: PipelineState, names: Iterable[str] | None, now: datetime) -> list[FileReport]:
@@ -126,6 +142,18 @@ def effective_state(state: PipelineState) -> pb.EffectiveState:
         drifted_files=state.drifted,
         warnings=warnings(state),
     )
+
+
+def effective(whole: pb.EffectiveState, *, fragmented: bool) -> list[pb.SyncRequest]:
+    """fragmented: the rule service takes it in several messages."""
+    pieces = list(_pieces(whole.files)) if fragmented else [whole.files]
+    first = pb.EffectiveState()
+    first.CopyFrom(whole)
+    del first.files[len(pieces[0]) :]
+    parts = [first, *(pb.EffectiveState(files=piece) for piece in pieces[1:])]
+    for part in parts[:-1]:
+        part.more = True
+    return [pb.SyncRequest(effective=part) for part in parts]
 
 
 def warnings(state: PipelineState) -> list[common_pb2.Warning]:
@@ -198,11 +226,29 @@ def _why(outcome: Outcome) -> Why | None:
     return outcome.why if isinstance(outcome, Rejected | RolledBack | Deferred) else None
 
 
-def _status(reports: Iterable[FileReport], revision: int, manifest_hash: bytes) -> pb.ApplyStatus:
+def _statuses(reports: Iterable[FileReport], revision: int, manifest_hash: bytes) -> list[pb.SyncRequest]:
     told = list(reports)
     limit = min(MAX_MESSAGE_BYTES, max(_SHORTEST_MESSAGE, _MAX_ALL_MESSAGES // max(1, len(told))))
     files = [file_outcome(report, limit) for report in told]
-    return pb.ApplyStatus(state=_worst(files), revision=revision, files=files, manifest_hash=manifest_hash)
+    worst = _worst(files)
+    return [
+        pb.SyncRequest(status=pb.ApplyStatus(state=worst, revision=revision, files=piece, manifest_hash=manifest_hash))
+        for piece in _pieces(files)
+    ]
+
+
+def _pieces(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """The items in lists that fit into a message; at least one, perhaps empty."""
+    piece: list[Item] = []
+    size = 0
+    for item in items:
+        needed = item.ByteSize() + _AROUND_ONE
+        if piece and size + needed > MAX_FRAGMENT_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(item)
+        size += needed
+    yield piece
 
 
 def _worst(files: Iterable[common_pb2.FileOutcome]) -> common_pb2.Rollout.State.ValueType:

@@ -29,6 +29,7 @@ from deployer_service.follow.redial import Drained, End, Lost, Stopped
 from deployer_service.follow.transfer import Transfer, Update
 from deployer_service.pipeline.run import Pipeline
 from deployer_service.state import Batch, BatchResult, FileReport
+from rulecast.capabilities import FRAGMENTS
 from rulecast.errors import FailedPrecondition, RulecastError, Unavailable
 from rulecast.reasons import Reason
 from rulecast.v1 import distribution_pb2 as pb
@@ -87,6 +88,9 @@ class Session:
         self._welcomed = asyncio.Event()
         self._welcomed_at: float | None = None
         self._useful = False
+        self._fragmented = False
+        self._applying = 0
+        self._busy = False
         self._heartbeat = _DEFAULT_HEARTBEAT
         self._drain_timer: asyncio.TimerHandle | None = None
         self._diverged = False
@@ -147,6 +151,7 @@ class Session:
         self._heartbeat = welcome.heartbeat_interval.ToTimedelta().total_seconds() or _DEFAULT_HEARTBEAT
         # before anything of this stream is applied, but not before the stream is served: the pipeline may be busy
         await self._inbox.put(lambda: self._remember(epoch, welcome.history_id))
+        self._fragmented = FRAGMENTS in welcome.capabilities
         self._useful = welcome.mode == pb.Welcome.UP_TO_DATE
         if welcome.mode == pb.Welcome.DIFF:
             await self._inbox.put(self._send_inventory)
@@ -179,6 +184,7 @@ class Session:
             case "update":
                 update = self._transfer.add(response.nonce, response.update, self._loop.time())
                 if update is not None:
+                    self._applying = update.nonce
                     await self._inbox.put(lambda: self._apply(update))
             case "progress" if response.progress != self._seen_progress:
                 progress = self._seen_progress = response.progress
@@ -196,7 +202,9 @@ class Session:
         """One thing after the other, until the session ends."""
         while not self._end.done():
             work = await self._inbox.get()
+            self._busy = True
             await work()
+            self._busy = False
 
     async def _apply(self, update: Update) -> None:
         with structlog.contextvars.bound_contextvars(revision=update.batch.to_revision, nonce=update.nonce):
@@ -205,8 +213,10 @@ class Session:
             self._on_update(result, took)
             self._memory.note(result.outcomes.values())
             _log.info("update applied", files=len(result.outcomes), seconds=round(took, 3))
-            if await self._send(messages.answer(update.nonce, result, took, self._memory.once_troubled)):
+            if await self._send(*messages.answer(update.nonce, result, took, self._memory.once_troubled)):
                 self._useful = True
+            if self._applying == update.nonce:
+                self._applying = 0
             await self._compare(update.manifest_hash)
 
     async def _follow_progress(self, progress: pb.Progress) -> None:
@@ -239,7 +249,7 @@ class Session:
                 case pb.Command.RELOAD:
                     reports = (await self._pipeline.reload()).reports
                     self._memory.note(reports)
-                    await self._send(messages.news(reports, self._pipeline.state()))
+                    await self._send(*messages.news(reports, self._pipeline.state()))
                     result = result_of(command.id, reports)
                 case pb.Command.VALIDATE:
                     result = result_of(command.id, await self._pipeline.validate())
@@ -247,7 +257,7 @@ class Session:
                     await self._send_inventory()
                     result = result_of(command.id, ())
                 case pb.Command.REPORT:
-                    await self._send(pb.SyncRequest(effective=messages.effective_state(self._pipeline.state())))
+                    await self._send_effective(messages.effective_state(self._pipeline.state()))
                     result = result_of(command.id, ())
                 case _:
                     result = failure(command.id, _unknown_command(command.kind))
@@ -261,13 +271,16 @@ class Session:
             await self._pipeline.remember(epoch=epoch, history_id=history_id)
 
     async def _send_inventory(self) -> None:
-        await self._send(messages.inventory(self._pipeline.state()))
+        await self._send(*messages.inventory(self._pipeline.state(), fragmented=self._fragmented))
+
+    async def _send_effective(self, effective: pb.EffectiveState) -> None:
+        await self._send(*messages.effective(effective, fragmented=self._fragmented))
 
     async def _tell_standing(self) -> None:
         state, memory = self._pipeline.state(), self._memory
         reports = messages.standing(state, memory.once_troubled if memory.told_all else None, datetime.now(UTC))
         memory.note(reports)
-        if not reports or await self._send(messages.news(reports, state)):
+        if not reports or await self._send(*messages.news(reports, state)):
             memory.told_all = True
 
     async def _tell_news(self) -> None:
@@ -275,7 +288,7 @@ class Session:
         while True:
             reports = await self._pipeline.news()
             self._memory.note(reports)
-            await self._send(messages.news(reports, self._pipeline.state()))
+            await self._send(*messages.news(reports, self._pipeline.state()))
 
     async def _tell_effective_state(self) -> None:
         await self._welcomed.wait()
@@ -283,7 +296,7 @@ class Session:
         while True:
             effective = messages.effective_state(self._pipeline.state())
             if effective != told:
-                await self._send(pb.SyncRequest(effective=effective))
+                await self._send_effective(effective)
                 told = effective
             await asyncio.sleep(_REPORT_EVERY)
 
@@ -291,17 +304,18 @@ class Session:
         await self._welcomed.wait()
         while True:
             await asyncio.sleep(self._heartbeat)
-            await self._send(messages.heartbeat(self._pipeline.state()))
+            await self._send(messages.heartbeat(self._pipeline.state(), self._applying, busy=self._busy))
 
     async def _heed(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._finish(Stopped())
 
-    async def _send(self, message: pb.SyncRequest) -> bool:
-        """Whether it was sent. A peer that does not read is lost like one that does not write."""
+    async def _send(self, *fragments: pb.SyncRequest) -> bool:
+        """Whether all was sent, with nothing between. A peer that does not read is lost, as one that does not write."""
         try:
             async with asyncio.timeout(MISSED_HEARTBEATS * self._heartbeat), self._sending:
-                await self._stream.send(message)
+                for fragment in fragments:
+                    await self._stream.send(fragment)
                 return True
         except RulecastError as error:
             self._lose(error)

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from rule_service.domain.names import check_text
 from rule_service.usecases.change import WriteOptions
 from rule_service.usecases.ports import Request
+from rule_service.usecases.rollout import Until
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 from rulecast.rpc.access import caller_now
@@ -62,13 +63,25 @@ def write_options(request: WriteRequest, method: str, context: Context) -> Write
 
 def waiting_options(request: WaitingRequest, method: str, context: Context) -> WriteOptions:
     """The options of a write that can wait for its rollout."""
-    if request.wait_for not in common_pb2.WaitFor.values():
-        message = f"{request.wait_for} is not one of the values there are: use COMMITTED or ACTIVE"
-        raise InvalidInput.of("wait_for", Reason.FIELD_INVALID, message)
-    timeout = None
-    if request.wait_for == common_pb2.WaitFor.ACTIVE:
-        timeout = wait_seconds(request.wait_timeout, "wait_timeout", context)
-    return replace(write_options(request, method, context), wait_timeout=timeout)
+    options = write_options(request, method, context)
+    if request.wait_for in (common_pb2.WAIT_FOR_UNSPECIFIED, common_pb2.COMMITTED):
+        return options
+    until = wait_until(request.wait_for, "COMMITTED, ACTIVE or ACTIVE_OR_REFUSED")
+    timeout = wait_seconds(request.wait_timeout, "wait_timeout", context)
+    return replace(options, wait_timeout=timeout, wait_until=until)
+
+
+def wait_until(asked: common_pb2.WaitFor.ValueType, values: str) -> Until:
+    """How far a rollout is to be waited for. values: those that are allowed, for who says another one."""
+    match asked:
+        case common_pb2.ACTIVE:
+            return Until.KNOWN
+        case common_pb2.ACTIVE_OR_REFUSED:
+            return Until.FINAL
+        case _:
+            raise InvalidInput.of(
+                "wait_for", Reason.FIELD_INVALID, f"{asked} is not one of the values there are: use {values}"
+            )
 
 
 def once(options: WriteOptions, request: Message, request_id: str) -> WriteOptions:

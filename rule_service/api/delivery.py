@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rule_service.api import encode
-from rule_service.api.calls import Context, page_after, page_size, page_token, wait_seconds, write_options
+from rule_service.api.calls import Context, page_after, page_size, page_token, wait_seconds, wait_until, write_options
 from rule_service.domain.model import GroupScope
 from rule_service.usecases.delivery import Delivery, Regenerated
 from rule_service.usecases.ports import DeployerFacts, FileFacts, Reads
@@ -79,7 +79,8 @@ class DeliveryApi(DeliveryServiceServicer):
 
     async def WaitForRollout(self, request: pb.WaitForRolloutRequest, context: Context) -> common_pb2.Rollout:
         timeout = wait_seconds(request.timeout, "timeout", context)
-        return encode.rollout(await self._delivery.wait(request.revision, timeout))
+        until = wait_until(request.wait_for or common_pb2.ACTIVE, "ACTIVE or ACTIVE_OR_REFUSED")
+        return encode.rollout(await self._delivery.wait(request.revision, timeout, until))
 
 
 def _regenerated(value: Regenerated) -> pb.RegenerateResponse:

@@ -19,6 +19,7 @@ from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.view import View
 from rule_service.usecases.ports import FateState, FileFate
 from rule_service.usecases.ports_delivery import DeployedFile, EffectiveFacts, HelloFacts
+from rulecast.capabilities import FRAGMENTS
 from rulecast.errors import FailedPrecondition, InvalidInput
 from rulecast.reasons import Reason
 from rulecast.v1 import common_pb2
@@ -124,6 +125,7 @@ def welcome(view: View, mode: pb.Welcome.Mode.ValueType, policy: StreamPolicy, s
     return pb.SyncResponse(
         welcome=pb.Welcome(
             protocol_version=PROTOCOL_VERSION,
+            capabilities=[FRAGMENTS],
             history_id=view.snapshot.position.history_id,
             revision=view.revision,
             mode=mode,

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
+from typing import Final
 
 import structlog
 
@@ -14,12 +15,20 @@ from rulecast.errors import InvalidInput, Unavailable
 from rulecast.reasons import Reason
 from rulecast.v1 import distribution_pb2 as pb
 
+MAX_FILES: Final = 1_000_000
+"""Of one deployer. More is a fault of it, that is not to fill this replica's memory."""
+
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def _count(fates: Sequence[FileFate]) -> dict[str, int]:
     """How many files of each state; those that are not named are active."""
     return dict(Counter(str(fate.state) for fate in fates))
+
+
+def _check_count(files: Sized, field: str) -> None:
+    if len(files) > MAX_FILES:
+        raise InvalidInput.of(field, Reason.TOO_LARGE, f"a deployer can not have more than {MAX_FILES} rule files")
 
 
 class Reports:
@@ -36,6 +45,8 @@ class Reports:
         self._id = deployer_id
         self._epoch = epoch
         self._standing = standing
+        self._inventory: dict[str, bytes] = {}
+        self._effective_state: pb.EffectiveState | None = None
 
     async def take(self, message: pb.SyncRequest) -> None:
         """Any message but Hello and Goodbye. Raises InvalidInput."""
@@ -45,7 +56,7 @@ class Reports:
             case "heartbeat":
                 await self._heartbeat(message.heartbeat)
             case "inventory":
-                self._standing.told_inventory(messages.inventory(message.inventory))
+                self._take_inventory(message.inventory)
             case "effective":
                 await self._effective(message.effective)
             case "command_result":
@@ -75,6 +86,7 @@ class Reports:
 
     async def _heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         disk = messages.sha256(heartbeat.manifest_hash, "heartbeat.manifest_hash")
+        self._standing.told_work(heartbeat.applying, busy=heartbeat.busy, now=asyncio.get_running_loop().time())
         try:
             await self._leases.renew(self._id, self._epoch, self._policy.lease, disk)
             self._standing.unrenewed_since = None
@@ -87,8 +99,24 @@ class Reports:
             _log.warning("the deployer's files have changed, comparing")
             self._standing.compare = True
 
-    async def _effective(self, effective: pb.EffectiveState) -> None:
-        facts = messages.effective(effective)
+    def _take_inventory(self, fragment: pb.Inventory) -> None:
+        self._inventory |= messages.inventory(fragment)
+        _check_count(self._inventory, "inventory.files")
+        if not fragment.more:
+            inventory, self._inventory = self._inventory, {}
+            self._standing.told_inventory(inventory)
+
+    async def _effective(self, fragment: pb.EffectiveState) -> None:
+        whole = self._effective_state
+        if whole is None:
+            whole = fragment
+        else:
+            whole.files.extend(fragment.files)
+        _check_count(whole.files, "effective.files")
+        self._effective_state = whole if fragment.more else None
+        if fragment.more:
+            return
+        facts = messages.effective(whole)
         await self._recorded(lambda: self._leases.record_effective(self._id, self._epoch, facts))
 
     def _command_result(self, result: pb.CommandResult) -> None:

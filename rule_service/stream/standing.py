@@ -15,11 +15,19 @@ REFUSALS: Final = (FateState.REJECTED, FateState.ROLLED_BACK)
 
 @dataclass(slots=True)
 class InFlight:
-    """An Update that was sent and not answered. sent_at: seconds; None until its last fragment is sent."""
+    """An Update that was sent and not answered.
+
+    sent_at: seconds; None until its last fragment is sent. worked_at: when the deployer last said that it applies it.
+    """
 
     nonce: int
     to_revision: int
     sent_at: float | None = None
+    worked_at: float = 0.0
+
+    @property
+    def waits_since(self) -> float | None:
+        return None if self.sent_at is None else max(self.sent_at, self.worked_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class Standing:
     refused: by file name, the version not to be offered again, NO_FILE for a deletion.
     sent: everything up to this revision was sent, or changes nothing here; commit_id: of it; manifest_hash: as it
     should be then.
-    asked_at: seconds, since when an Inventory is waited for. inventory: the answer, until it is used.
+    asked_at: seconds, since when an Inventory is waited for of a deployer that is not busy. inventory: the answer,
+    until it is used.
     compare: an Inventory is to be asked for. deletions_asked: deleting most files by what it leads to was asked for.
     confirm: nothing was sent yet; the first Update is sent even if it is empty.
     behind: the deployer has answered, but says that it has not taken up all that was sent.
@@ -68,8 +77,8 @@ class Standing:
 
     @property
     def waits_since(self) -> float | None:
-        """Since when an answer is due; None where none is."""
-        return self.in_flight.sent_at if self.in_flight is not None else self.asked_at
+        """Since when an answer is waited for without a sign of work on it; None where none is."""
+        return self.in_flight.waits_since if self.in_flight is not None else self.asked_at
 
     def begin(self, view: View, *, up_to_date: bool, now: float) -> None:
         """The deployer is welcomed: with its files as they should be, or asked for its Inventory."""
@@ -123,11 +132,13 @@ class Standing:
         self.asked_at = now
         self.compare = False
 
-    def no_inventory(self) -> None:
-        """The deployer can not answer: ask again later."""
-        if self.asked_at is not None:
-            self.asked_at = None
-            self.compare = True
+    def told_work(self, applying: int, *, busy: bool, now: float) -> None:
+        """The deployer applies the Update of this nonce (0: none), or is at work on something else."""
+        if self.in_flight is not None:
+            if applying == self.in_flight.nonce:
+                self.in_flight.worked_at = now
+        elif busy and self.asked_at is not None:
+            self.asked_at = now
 
     def told_inventory(self, inventory: Mapping[str, bytes]) -> None:
         """What the deployer has, whether asked for or not."""

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.warning import RuleWarning
 from rule_service.usecases.ports import Request
-from rule_service.usecases.rollout import Rollout
+from rule_service.usecases.rollout import Rollout, Until
 
 T = TypeVar("T")
 
@@ -18,7 +18,8 @@ class WriteOptions:
     """How a write is to be done.
 
     method: the RPC, for the history. validate_only: all but the commit.
-    wait_timeout: seconds to wait until no deployer is pending; None: answer as soon as it is committed.
+    wait_timeout: seconds to wait until the rollout has come as far as `wait_until`; None: answer as soon as it is
+    committed.
     reason: why, for the history. request: of a create that may be repeated.
     namespaces: whose contents the author may change; None means everything.
     """
@@ -27,6 +28,7 @@ class WriteOptions:
     method: str
     validate_only: bool = False
     wait_timeout: float | None = None
+    wait_until: Until = Until.KNOWN
     reason: str = ""
     request: Request | None = None
     namespaces: frozenset[str] | None = None

@@ -12,7 +12,7 @@ from rule_service.usecases.expect import the_group
 from rule_service.usecases.ports import DeployerFacts, FileFacts, Page, Store, StoredFile, Transaction
 from rule_service.usecases.ports_delivery import Commands, Deployers
 from rule_service.usecases.publish import Edited, Publisher
-from rule_service.usecases.rollout import Rollout, read_rollout
+from rule_service.usecases.rollout import Rollout, Until, read_rollout
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast.errors import FailedPrecondition, InvalidInput, LimitExceeded, NotFound
 from rulecast.reasons import Reason
@@ -149,15 +149,15 @@ class Delivery:
         await self._check_revision(revision)
         return await read_rollout(self._store, revision)
 
-    async def wait(self, revision: int, timeout: float) -> Rollout:
-        """The rollout once no deployer is pending, or as it is after `timeout` seconds. Raises NotFound."""
+    async def wait(self, revision: int, timeout: float, until: Until) -> Rollout:
+        """The rollout once it has come so far, or as it is after `timeout` seconds. Raises NotFound."""
         await self._check_revision(revision)
-        return await self._waiter.wait_at_most(revision, timeout)
+        return await self._waiter.wait_at_most(revision, timeout, until)
 
     async def watch(self, revision: int) -> AsyncIterator[Rollout]:
         """The rollout now and whenever it changes, until no deployer is pending. Raises NotFound."""
         await self._check_revision(revision)
-        async for rollout in self._waiter.follow(revision):
+        async for rollout in self._waiter.follow(revision, Until.KNOWN):
             yield rollout
 
     async def _deployer(self, id: str) -> DeployerFacts:

@@ -139,7 +139,7 @@ class Publisher:
         if revision:
             # in every line that is logged for this call from now on
             structlog.contextvars.bind_contextvars(revision=revision)
-            rollout = await self._waiter.wait(revision, options.wait_timeout)
+            rollout = await self._waiter.wait(revision, options.wait_timeout, options.wait_until)
         return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
 
     async def _publish(self, edit: Edit[T], options: WriteOptions) -> tuple[int, _Attempt[T]]:

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
+from typing import assert_never
 
 from rule_service.domain.layout import parse_file_name
 from rule_service.domain.model import Group, GroupScope, Scope
@@ -17,6 +19,19 @@ WORST_FIRST = (
     FateState.PENDING,
     FateState.ACTIVE,
 )
+
+
+FINAL = frozenset((FateState.ACTIVE, FateState.REJECTED, FateState.ROLLED_BACK))
+"""The states that do not change by themselves."""
+
+
+class Until(Enum):
+    """How far a rollout is waited for."""
+
+    KNOWN = auto()
+    """Every deployer's fate is known. DEFERRED and UNREACHABLE are known: who asked is told."""
+    FINAL = auto()
+    """Every deployer runs the revision or has refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +55,15 @@ class Rollout:
         """The worst of any deployer; ACTIVE where there is none."""
         return worst(each.state for each in self.deployers)
 
-    @property
-    def settled(self) -> bool:
-        """Whether every deployer's fate is known. DEFERRED and UNREACHABLE are known: who asked is told."""
-        return all(each.state is not FateState.PENDING for each in self.deployers)
+    def has_come(self, until: Until) -> bool:
+        """Whether it has come so far."""
+        match until:
+            case Until.KNOWN:
+                return all(each.state is not FateState.PENDING for each in self.deployers)
+            case Until.FINAL:
+                return all(each.state in FINAL for each in self.deployers)
+            case _:
+                assert_never(until)
 
 
 def worst(states: Iterable[FateState]) -> FateState:

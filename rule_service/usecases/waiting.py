@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from rule_service.usecases.ports import Reads, Wakeups
-from rule_service.usecases.rollout import Rollout, read_rollout
+from rule_service.usecases.rollout import Rollout, Until, read_rollout
 
 LOOK_AGAIN = 1.0
 """Seconds after which it looks again though nothing woke it: wake-ups are hints."""
@@ -18,21 +18,21 @@ class RolloutWaiter:
         self._reads = reads
         self._wakeups = wakeups
 
-    async def wait(self, revision: int, timeout: float | None) -> Rollout | None:
+    async def wait(self, revision: int, timeout: float | None, until: Until) -> Rollout | None:
         """As `wait_at_most`; None where it was not asked for."""
-        return None if timeout is None else await self.wait_at_most(revision, timeout)
+        return None if timeout is None else await self.wait_at_most(revision, timeout, until)
 
-    async def wait_at_most(self, revision: int, timeout: float) -> Rollout:
-        """The rollout once it is settled, or as it is after `timeout` seconds."""
+    async def wait_at_most(self, revision: int, timeout: float, until: Until) -> Rollout:
+        """The rollout once it has come so far, or as it is after `timeout` seconds."""
         last = await read_rollout(self._reads, revision)
         with contextlib.suppress(TimeoutError):  # who asked is told how far it has come
             async with asyncio.timeout(timeout):
-                async for rollout in self.follow(revision):
+                async for rollout in self.follow(revision, until):
                     last = rollout
         return last
 
-    async def follow(self, revision: int) -> AsyncIterator[Rollout]:
-        """The rollout now and whenever it has changed, until it is settled."""
+    async def follow(self, revision: int, until: Until) -> AsyncIterator[Rollout]:
+        """The rollout now and whenever it has changed, until it has come so far."""
         last: Rollout | None = None
         while True:
             # armed before reading, so that no change between the two is missed
@@ -41,6 +41,6 @@ class RolloutWaiter:
             if rollout != last:
                 last = rollout
                 yield rollout
-            if rollout.settled:
+            if rollout.has_come(until):
                 return
             await wakeup.wait(LOOK_AGAIN)

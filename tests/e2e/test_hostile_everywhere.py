@@ -16,7 +16,7 @@ from deploy.local.parts import PrometheusParts
 from rulecast.errors import RulecastError
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import from_rpc_error
-from rulecast.v1 import delivery_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
+from rulecast.v1 import common_pb2, delivery_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
 from tests.support.every_text import places
 from tests.support.system import RPC, Replica, cpu_rule, global_scope, group_scope, replica
 
@@ -232,6 +232,9 @@ async def test_choices_and_times_that_do_not_exist(service: Replica) -> None:
         request = group_pb2.CreateGroupRequest(group=group_pb2.Group(id="new"), wait_for=wait_for)  # type: ignore[arg-type]
         request.wait_timeout.seconds = seconds
         wrong.setdefault(name, []).append(service.groups.CreateGroup(request, timeout=RPC))
+    for waited in (common_pb2.COMMITTED, 99):
+        wait = delivery_pb2.WaitForRolloutRequest(revision=1, wait_for=waited)  # type: ignore[arg-type]
+        wrong["wait_for"].append(service.delivery.WaitForRollout(wait, timeout=RPC))
     rule = the_rule("new")
     rule.merge_strategy = 77  # type: ignore[assignment]
     wrong["rule.merge_strategy"] = [

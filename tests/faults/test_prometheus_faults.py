@@ -1,5 +1,6 @@
 """Prometheus and promtool in trouble, seen from outside: an RPC in; outcomes, the disk and Prometheus's API out."""
 
+import asyncio
 import errno
 import os
 import signal
@@ -8,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local.parts import PrometheusParts
 from rulecast.reasons import Reason
-from rulecast.v1 import common_pb2, rule_pb2
+from rulecast.v1 import common_pb2, delivery_pb2, rule_pb2
 from tests.support.freezing import frozen
 from tests.support.solo import UNCHECKED, UNKNOWN_FUNCTION, Solo, configure, only_trouble, solo, told
 from tests.support.system import RPC, cpu_rule, global_scope, group_scope
@@ -51,6 +54,42 @@ async def test_frozen_and_thawed(tmp_path: Path, database: str, prometheus_parts
             assert told(rollout) == UNREACHABLE
         await here.becomes_active(rollout.revision)
         assert await here.thresholds() == {"everywhere": 80}
+
+
+async def test_who_asks_for_that_waits_until_the_prometheus_that_is_down_is_back(
+    tmp_path: Path, database: str, prometheus_parts: PrometheusParts
+) -> None:
+    async with solo(tmp_path, database, prometheus_parts) as here, asyncio.TaskGroup() as tasks:
+        await here.create(cpu_rule("everywhere", global_scope(), 90))
+        await here.prometheus.stop()
+        known = await here.set_threshold("everywhere", 80)
+        assert told(known) == UNREACHABLE
+        request = delivery_pb2.WaitForRolloutRequest(
+            revision=known.revision, wait_for=common_pb2.ACTIVE_OR_REFUSED, timeout=Duration(nanos=300_000_000)
+        )
+        assert told(await here.first.delivery.WaitForRollout(request, timeout=RPC)) == UNREACHABLE
+
+        async def disable() -> rule_pb2.UpdateAlertRuleResponse:
+            update = rule_pb2.UpdateAlertRuleRequest(
+                rule=rule_pb2.AlertRule(id="everywhere", enabled=False),
+                update_mask=FieldMask(paths=["enabled"]),
+                wait_for=common_pb2.ACTIVE_OR_REFUSED,
+            )
+            answer: rule_pb2.UpdateAlertRuleResponse = await here.first.rules.UpdateAlertRule(update, timeout=2 * RPC)
+            return answer
+
+        waiting = tasks.create_task(disable(), name="update")
+        await wait_for(lambda: _is_known_as_deferred(here, known.revision + 1))
+        assert not waiting.done()
+        await here.prometheus.start()
+        answer = await waiting
+        assert answer.change.rollout.state == common_pb2.Rollout.ACTIVE
+        assert await here.thresholds() == {}
+
+
+async def _is_known_as_deferred(here: Solo, revision: int) -> bool:
+    newest = (await here.first.delivery.ListDeployers(delivery_pb2.ListDeployersRequest(), timeout=RPC)).revision
+    return newest >= revision and (await here.rollout(revision)).state == common_pb2.Rollout.DEFERRED
 
 
 @contextmanager

@@ -52,7 +52,9 @@ def test_hello_says_what_was_recorded_and_what_is_on_disk() -> None:
 
 
 def test_the_inventory_has_every_file_with_its_revision() -> None:
-    files = messages.inventory(state({"group-b.yml": b"b" * 32, "global.yml": b"a" * 32})).inventory.files
+    now = state({"group-b.yml": b"b" * 32, "global.yml": b"a" * 32})
+    (request,) = messages.inventory(now, fragmented=True)
+    files = request.inventory.files
 
     assert [(file.file_name, file.sha256, file.revision) for file in files] == [
         ("global.yml", b"a" * 32, 5),
@@ -73,7 +75,8 @@ def test_the_inventory_has_every_file_with_its_revision() -> None:
 def test_the_state_of_an_answer_is_the_worst_of_its_files(outcomes: tuple[Outcome, ...], worst: int) -> None:
     reports = {f"group-{n}.yml": report(f"group-{n}.yml", outcome) for n, outcome in enumerate(outcomes)}
 
-    status = messages.answer(9, BatchResult(reports, 7, {}), 1.5, ()).status
+    (request,) = messages.answer(9, BatchResult(reports, 7, {}), 1.5, ())
+    status = request.status
 
     assert (status.nonce, status.revision, status.state) == (9, 7, worst)
     assert status.took.ToTimedelta().total_seconds() == 1.5
@@ -88,7 +91,8 @@ def test_an_answer_names_the_troubles_and_what_was_once_in_trouble() -> None:
     }
     reports = {name: report(name, outcome) for name, outcome in outcomes.items()}
 
-    status = messages.answer(1, BatchResult(reports, 7, {}), 0.0, {"group-b.yml", "group-z.yml"}).status
+    (request,) = messages.answer(1, BatchResult(reports, 7, {}), 0.0, {"group-b.yml", "group-z.yml"})
+    status = request.status
 
     assert [(file.file_name, file.state) for file in status.files] == [
         ("group-b.yml", State.ACTIVE),
@@ -135,14 +139,46 @@ def test_words_are_valid_and_bounded(text: str) -> None:
     assert cleaned[:4] == text.encode("utf-8", "replace").decode()[:4]
 
 
-def test_a_thousand_long_refusals_fit_into_one_message() -> None:
+MANY = {f"group-{number:05}-{'x' * 50}.yml": b"s" * 32 for number in range(40_000)}
+
+
+def test_very_many_refusals_go_in_several_messages_and_the_last_one_is_the_answer() -> None:
     refusal = Rejected(Why(Reason.PROMTOOL_CHECK_FAILED, "x" * 4096))
-    reports = {f"group-{n}.yml": report(f"group-{n}.yml", refusal) for n in range(2_000)}
+    reports = {name: report(name, refusal) for name in MANY}
 
-    request = messages.answer(1, BatchResult(reports, 7, {}), 0.0, ())
+    requests = messages.answer(3, BatchResult(reports, 7, {}), 0.0, ())
 
-    assert request.ByteSize() < 4 * 1024 * 1024
-    assert len(request.status.files) == 2_000
+    assert all(request.ByteSize() < 1.1 * 1024 * 1024 for request in requests)
+    assert [request.status.nonce for request in requests] == [*[0] * (len(requests) - 1), 3]
+    assert {request.status.state for request in requests} == {State.REJECTED}
+    assert [file.file_name for request in requests for file in request.status.files] == list(MANY)
+
+
+def test_a_large_inventory_goes_in_several_messages_to_whom_can_take_them() -> None:
+    requests = messages.inventory(state(MANY), fragmented=True)
+
+    assert all(request.ByteSize() < 1.1 * 1024 * 1024 for request in requests)
+    assert [request.inventory.more for request in requests] == [*[True] * (len(requests) - 1), False]
+    assert [file.file_name for request in requests for file in request.inventory.files] == list(MANY)
+    (whole,) = messages.inventory(state(MANY), fragmented=False)
+    assert len(whole.inventory.files) == len(MANY)
+
+
+def test_a_large_effective_state_goes_in_several_messages_to_whom_can_take_them() -> None:
+    whole = messages.effective_state(state(MANY))
+
+    requests = messages.effective(whole, fragmented=True)
+
+    assert all(request.ByteSize() < 1.1 * 1024 * 1024 for request in requests)
+    assert [request.effective.more for request in requests] == [*[True] * (len(requests) - 1), False]
+    assert [file.file_name for request in requests for file in request.effective.files] == list(MANY)
+    assert [request.effective.manifest_hash for request in requests] == [
+        whole.manifest_hash,
+        *[b""] * (len(requests) - 1),
+    ]
+    assert [request.effective for request in messages.effective(whole, fragmented=False)] == [whole]
+    (none,) = messages.effective(messages.effective_state(state()), fragmented=True)
+    assert not none.effective.more
 
 
 def test_a_command_is_ok_when_no_file_is_in_trouble() -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from rulecast.capabilities import FRAGMENTS
 from rulecast.digest import manifest_hash
 from rulecast.errors import RulecastError, Unavailable
 from rulecast.reasons import Reason
@@ -259,13 +260,46 @@ async def test_heartbeats_go_on_while_a_batch_is_applied() -> None:
         nonce = service.update({"global.yml": A})
         for _ in range(5):
             service.say(progress=pb.Progress())
-            await service.hear("heartbeat")
+            heartbeat = await service.hear("heartbeat")
+            assert (heartbeat.applying, heartbeat.busy) == (nonce, True)
         gate.set()
         while (status := await service.hear("status")).nonce != nonce:
             continue
 
         assert status.state == State.ACTIVE
         assert status.took.ToTimedelta() >= timedelta(seconds=4 * HEARTBEAT)
+        heartbeat = await service.hear("heartbeat")
+        assert (heartbeat.applying, heartbeat.busy) == (0, False)
+
+
+@virtual_time
+async def test_an_update_that_waits_its_turn_is_not_overdue_either() -> None:
+    async with following() as here:
+        service = await here.welcomed()
+        service.update({"global.yml": A}, more=True)
+        assert (await service.hear("heartbeat")).applying == 0, "it is not all here"
+        gate = hold_validation(here.world)
+        service.say(command=pb.Command(id=7, kind=pb.Command.VALIDATE))
+        nonce = service.update({"global.yml": A})
+        heartbeat = await service.hear("heartbeat")
+        assert (heartbeat.applying, heartbeat.busy) == (nonce, True)
+        gate.set()
+        assert (await service.hear("command_result")).ok
+
+
+@pytest.mark.parametrize("capabilities", [[], [FRAGMENTS], ["other"]])
+@virtual_time
+async def test_a_large_inventory_goes_in_pieces_to_whom_can_take_them(capabilities: list[str]) -> None:
+    names = [f"group-{number:05}-{'x' * 50}.yml" for number in range(10_000)]
+    world = World()
+    world.directory.files = dict.fromkeys(names, b"groups: []")
+    async with following(world) as here:
+        service = await here.welcomed(mode=pb.Welcome.DIFF, capabilities=capabilities)
+        pieces = [await service.hear("inventory")]
+        while pieces[-1].more:
+            pieces.append(await service.hear("inventory"))
+        assert [file.file_name for piece in pieces for file in piece.files] == names
+        assert (len(pieces) > 1) == (FRAGMENTS in capabilities)
 
 
 @virtual_time

@@ -7,7 +7,7 @@ import pytest
 from rule_service.domain.model import GlobalScope, Group, GroupScope, NamespaceScope, Scope
 from rule_service.domain.serving import serves
 from rule_service.usecases.ports import DeployerFacts, FateState, FileFate
-from rule_service.usecases.rollout import rollout_of, worst
+from rule_service.usecases.rollout import Until, rollout_of, worst
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GROUPS = {
@@ -50,19 +50,25 @@ def fate(state: FateState, name: str = "group-de.yml") -> FileFate:
 def test_the_state_at_one_deployer(facts: DeployerFacts, state: FateState) -> None:
     rollout = rollout_of(5, ["group-de.yml"], [facts], {})
     assert [each.state for each in rollout.deployers] == [state]
-    assert rollout.settled == (state is not FateState.PENDING)
+    assert rollout.has_come(Until.KNOWN) == (state is not FateState.PENDING)
+    assert rollout.has_come(Until.FINAL) == (state in (FateState.ACTIVE, FateState.REJECTED, FateState.ROLLED_BACK))
 
 
 def test_the_whole_is_as_bad_as_its_worst_part() -> None:
     facts = [deployer("a"), deployer("b", fates=(fate(FateState.REJECTED),)), deployer("c", revision=1)]
     rollout = rollout_of(5, ["group-de.yml"], facts, {})
     assert rollout.state is FateState.REJECTED
-    assert not rollout.settled
+    assert not rollout.has_come(Until.KNOWN)
+    # one has refused it, but the fate of another one may still become better
+    facts = [deployer("a", fates=(fate(FateState.DEFERRED),)), deployer("b", fates=(fate(FateState.REJECTED),))]
+    rollout = rollout_of(5, ["group-de.yml"], facts, {})
+    assert rollout.has_come(Until.KNOWN)
+    assert not rollout.has_come(Until.FINAL)
 
 
 def test_nothing_to_deliver_is_delivered() -> None:
     assert rollout_of(5, [], [deployer(revision=1)], {}).state is FateState.ACTIVE
-    assert rollout_of(5, ["group-de.yml"], [], {}).settled
+    assert rollout_of(5, ["group-de.yml"], [], {}).has_come(Until.FINAL)
 
 
 def test_only_deployers_that_take_a_changed_file_have_a_part() -> None:

@@ -12,12 +12,14 @@ from prometheus_client import CollectorRegistry
 
 from rule_service.changelog.wake import Signal
 from rule_service.metrics import StreamMetrics
+from rule_service.stream import reports
 from rule_service.stream.hub import Hub
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.session import serve
 from rule_service.stream.updates import Updates
 from rule_service.usecases.ports import FateState
+from rulecast.capabilities import FRAGMENTS
 from rulecast.digest import file_sha256
 from rulecast.errors import Conflict, DeadlineExceeded, FailedPrecondition, InvalidInput, RulecastError, Unavailable
 from rulecast.reasons import Reason
@@ -101,16 +103,16 @@ class World:
     def kinds(self) -> list[str | None]:
         return [each.WhichOneof("kind") for each in self.duplex.heard()]
 
-    def beat(self) -> None:
-        self.duplex.say(heartbeat=pb.Heartbeat(manifest_hash=self.deployer.manifest_hash))
+    def beat(self, **work: Any) -> None:
+        self.duplex.say(heartbeat=pb.Heartbeat(manifest_hash=self.deployer.manifest_hash, **work))
 
-    async def live(self, seconds: float) -> None:
-        """Time passes, and the deployer gives its signs of life."""
+    async def live(self, seconds: float, **work: Any) -> None:
+        """Time passes, and the deployer gives its signs of life. work: what it says there of what it is doing."""
         while seconds > 0:
             step = min(seconds, self.policy.heartbeat)
             await asyncio.sleep(step)
             seconds -= step
-            self.beat()
+            self.beat(**work)
             await settled()
 
 
@@ -151,6 +153,7 @@ async def test_the_first_words() -> None:
     async with streaming(with_file()) as world:
         welcome, update = world.duplex.heard()
         assert (welcome.welcome.protocol_version, welcome.welcome.server_id) == (1, "replica")
+        assert welcome.welcome.capabilities == [FRAGMENTS]
         assert welcome.welcome.heartbeat_interval.ToTimedelta().total_seconds() == 10
         assert (welcome.nonce, welcome.epoch) == (0, 1)
         assert (update.nonce, update.epoch, update.update.to_revision) == (1, 1, 1)
@@ -178,6 +181,95 @@ async def test_an_inventory_that_never_comes_ends_the_stream() -> None:
         (error,) = world.ended
         assert error is not None
         assert error.reason is Reason.ACK_TIMEOUT
+
+
+@virtual_time
+async def test_an_update_that_is_being_applied_is_waited_for_as_long_as_that_is_said() -> None:
+    async with streaming(with_file()) as world:
+        await world.live(1_000, applying=1)
+        assert world.ended == []
+        assert world.registry.get_sample_value("rulecast_stream_unacknowledged_seconds") == 1_000
+        world.take()
+        await settled()
+        assert [revision for revision, _ in world.leases.outcomes] == [1]
+
+        world.edit(a=b"new")
+        await settled()
+        await world.live(50, applying=2)
+        # it has lost the Update, or applies another one
+        await world.live(60, applying=1)
+        await world.live(50)
+        assert world.ended == []
+        await world.live(10)
+        (error,) = world.ended
+        assert error is not None
+        assert error.reason is Reason.ACK_TIMEOUT
+
+
+@virtual_time
+async def test_an_inventory_of_a_busy_deployer_is_waited_for() -> None:
+    async with confirmed(with_file()) as world:
+        world.hub.streams["dep-1"].command(pb.Command.RESYNC)
+        await world.live(500, busy=True)
+        assert world.ended == []
+        await world.live(120)
+        (error,) = world.ended
+        assert error is not None
+        assert error.reason is Reason.ACK_TIMEOUT
+
+
+@virtual_time
+async def test_an_inventory_in_several_messages_counts_when_it_is_whole() -> None:
+    async with confirmed(with_file()) as world:
+        world.edit(b=b"b", c=b"c")
+        await settled()
+        world.take()
+        await settled()
+        world.hub.streams["dep-1"].command(pb.Command.RESYNC)
+        await settled()
+        world.duplex.heard()
+        files = world.deployer.inventory().files
+        for number, file in enumerate(files[:-1]):
+            world.duplex.say(inventory=pb.Inventory(files=[file], more=True))
+            world.beat()
+            await settled()
+            assert world.kinds() == [], number
+        world.duplex.say(inventory=pb.Inventory(files=files[-1:]))
+        await settled()
+        # all is there: the Update that confirms it has no file
+        (update,) = world.duplex.heard()
+        assert (list(update.update.puts), list(update.update.deletes)) == ([], [])
+
+
+@virtual_time
+async def test_an_effective_state_in_several_messages_is_recorded_when_it_is_whole() -> None:
+    async with confirmed(with_file()) as world:
+        files = [pb.FileVersion(file_name=f"group-{name}.yml", sha256=b"s" * 32) for name in "abc"]
+        for _ in range(2):
+            first = pb.EffectiveState(prometheus_up=True, prometheus_version="3", files=files[:1], more=True)
+            world.duplex.say(effective=first)
+            world.duplex.say(effective=pb.EffectiveState(files=files[1:2], more=True))
+            world.duplex.say(effective=pb.EffectiveState(files=files[2:]))
+        await settled()
+        assert len(world.leases.effective) == 2
+        for facts in world.leases.effective:
+            assert sorted(facts.files) == ["group-a.yml", "group-b.yml", "group-c.yml"]
+            assert (facts.prometheus_up, facts.prometheus_version) == (True, "3")
+
+
+@pytest.mark.parametrize("kind", ["inventory", "effective"])
+@virtual_time
+async def test_what_never_ends_does_not_fill_the_memory(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "MAX_FILES", 10)
+    async with confirmed(with_file()) as world:
+        messages = {"inventory": pb.Inventory, "effective": pb.EffectiveState}
+        for number in range(11):
+            file = pb.FileVersion(file_name=f"group-{number}.yml", sha256=b"s" * 32)
+            world.duplex.say(**{kind: messages[kind](files=[file], more=True)})
+        await settled()
+        (error,) = world.ended
+        assert error is not None
+        assert error.reason is Reason.TOO_LARGE
 
 
 @virtual_time

@@ -33,6 +33,11 @@ class _WaitForEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitFor.Value
     ACTIVE: _WaitFor.ValueType  # 2
     """Answer when every deployer that has to have the change runs it, or when its fate is known to be another one,
     or when `wait_timeout` is over. The answer's `change.rollout` says which. The change is committed in any case.
+    DEFERRED and UNREACHABLE are such fates: nobody waits for a Prometheus that is down.
+    """
+    ACTIVE_OR_REFUSED: _WaitFor.ValueType  # 3
+    """The same, but wait out what passes by itself: answer when every deployer that has to have the change runs it or has
+    refused it (REJECTED, ROLLED_BACK), or when `wait_timeout` is over.
     """
 
 class WaitFor(_WaitFor, metaclass=_WaitForEnumTypeWrapper):
@@ -45,6 +50,11 @@ COMMITTED: WaitFor.ValueType  # 1
 ACTIVE: WaitFor.ValueType  # 2
 """Answer when every deployer that has to have the change runs it, or when its fate is known to be another one,
 or when `wait_timeout` is over. The answer's `change.rollout` says which. The change is committed in any case.
+DEFERRED and UNREACHABLE are such fates: nobody waits for a Prometheus that is down.
+"""
+ACTIVE_OR_REFUSED: WaitFor.ValueType  # 3
+"""The same, but wait out what passes by itself: answer when every deployer that has to have the change runs it or has
+refused it (REJECTED, ROLLED_BACK), or when `wait_timeout` is over.
 """
 Global___WaitFor: _TypeAlias = WaitFor  # noqa: Y015
 

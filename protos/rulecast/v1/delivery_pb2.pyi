@@ -516,8 +516,11 @@ class WaitForRolloutRequest(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision, as a write answered it."""
+    wait_for: _common_pb2.WaitFor.ValueType
+    """ACTIVE_OR_REFUSED waits for deployers that are DEFERRED or UNREACHABLE too. Default ACTIVE."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long to wait at most. Default 60 s."""
@@ -527,10 +530,11 @@ class WaitForRolloutRequest(_message.Message):
         *,
         revision: _builtins.int = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        wait_for: _common_pb2.WaitFor.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "timeout", b"timeout", "wait_for", b"wait_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

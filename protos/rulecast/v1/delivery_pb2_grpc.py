@@ -170,7 +170,8 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WaitForRollout(self, request, context):
-        """Waits until no deployer is PENDING, at most `timeout`, and answers with the rollout as it is then.
+        """Waits until no deployer is PENDING (or as `wait_for` says), at most `timeout`, and answers with the rollout as it is
+        then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,9 @@ class DeliveryServiceStub:
     WatchRollout: _grpc.UnaryStreamMultiCallable[_delivery_pb2.GetRolloutRequest, _common_pb2.Rollout]
     """Sends the rollout of a revision now and whenever it changes, until no deployer is PENDING."""
     WaitForRollout: _grpc.UnaryUnaryMultiCallable[_delivery_pb2.WaitForRolloutRequest, _common_pb2.Rollout]
-    """Waits until no deployer is PENDING, at most `timeout`, and answers with the rollout as it is then."""
+    """Waits until no deployer is PENDING (or as `wait_for` says), at most `timeout`, and answers with the rollout as it is
+    then.
+    """
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
@@ -91,7 +93,9 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     WatchRollout: _aio.UnaryStreamMultiCallable[_delivery_pb2.GetRolloutRequest, _common_pb2.Rollout]  # type: ignore[assignment]
     """Sends the rollout of a revision now and whenever it changes, until no deployer is PENDING."""
     WaitForRollout: _aio.UnaryUnaryMultiCallable[_delivery_pb2.WaitForRolloutRequest, _common_pb2.Rollout]  # type: ignore[assignment]
-    """Waits until no deployer is PENDING, at most `timeout`, and answers with the rollout as it is then."""
+    """Waits until no deployer is PENDING (or as `wait_for` says), at most `timeout`, and answers with the rollout as it is
+    then.
+    """
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Delivery: what has been rendered, which deployer runs what, and manual control."""
@@ -186,6 +190,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_pb2.WaitForRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_common_pb2.Rollout, _abc.Awaitable[_common_pb2.Rollout]]:
-        """Waits until no deployer is PENDING, at most `timeout`, and answers with the rollout as it is then."""
+        """Waits until no deployer is PENDING (or as `wait_for` says), at most `timeout`, and answers with the rollout as it is
+        then.
+        """
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

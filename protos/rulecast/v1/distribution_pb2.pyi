@@ -160,16 +160,20 @@ class Inventory(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FILES_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """Another message with more of them follows. Only where Welcome names the capability `fragments`."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileVersion]: ...
     def __init__(
         self,
         *,
         files: _abc.Iterable[Global___FileVersion] | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "more", b"more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,7 +218,7 @@ Global___FileVersion: _TypeAlias = FileVersion  # noqa: Y015
 
 @_typing.final
 class ApplyStatus(_message.Message):
-    """What became of an Update."""
+    """What became of an Update. Where very many files are named, others with the nonce 0 have gone before with most of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -266,17 +270,29 @@ class Heartbeat(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     MANIFEST_HASH_FIELD_NUMBER: _builtins.int
+    APPLYING_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     manifest_hash: _builtins.bytes
+    applying: _builtins.int
+    """The nonce of the Update that is here and is being applied; 0 for none. As long as it is said, the answer is not
+    overdue.
+    """
+    busy: _builtins.bool
+    """It is at work on something, and what it was told meanwhile waits its turn: an Inventory that was asked for is then
+    not overdue either.
+    """
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
         manifest_hash: _builtins.bytes = ...,
+        applying: _builtins.int = ...,
+        busy: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest_hash", b"manifest_hash", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applying", b"applying", "busy", b"busy", "manifest_hash", b"manifest_hash", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,10 +312,15 @@ class EffectiveState(_message.Message):
     LAST_RELOAD_OK_FIELD_NUMBER: _builtins.int
     DRIFTED_FILES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     manifest_hash: _builtins.bytes
     prometheus_up: _builtins.bool
     prometheus_version: _builtins.str
     last_reload_ok: _builtins.bool
+    more: _builtins.bool
+    """Another message follows with more of `files`, and nothing else of it. Only where Welcome names the capability
+    `fragments`.
+    """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileVersion]:
         """All files of ours on its disk."""
@@ -327,10 +348,11 @@ class EffectiveState(_message.Message):
         last_reload_ok: _builtins.bool = ...,
         drifted_files: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_common_pb2.Warning] | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_reload_time", b"last_reload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drifted_files", b"drifted_files", "files", b"files", "last_reload_ok", b"last_reload_ok", "last_reload_time", b"last_reload_time", "manifest_hash", b"manifest_hash", "prometheus_up", b"prometheus_up", "prometheus_version", b"prometheus_version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drifted_files", b"drifted_files", "files", b"files", "last_reload_ok", b"last_reload_ok", "last_reload_time", b"last_reload_time", "manifest_hash", b"manifest_hash", "more", b"more", "prometheus_up", b"prometheus_up", "prometheus_version", b"prometheus_version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -479,7 +501,9 @@ class Welcome(_message.Message):
     server_id: _builtins.str
     """The name of this replica; for display."""
     @_builtins.property
-    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the rule service can do beyond the first version: `fragments`. Unknown ones are ignored."""
+
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
         """How often both sides give a sign of life. Three missed ones end the stream."""
