@@ -25,6 +25,7 @@ from rule_service.api.http.bindings import bindings_of
 from rule_service.api.http.gateway import gateway_routes
 from rule_service.api.http.openapi import openapi_routes
 from rule_service.api.http.refusals import json_errors
+from rule_service.api.limits import Limiter, RequestLimits
 from rule_service.api.namespaces import NamespaceApi
 from rule_service.api.rules import AlertRuleApi
 from rule_service.api.targets import TargetApi
@@ -35,8 +36,8 @@ from rule_service.changelog.wake import Listener
 from rule_service.library import load_library
 from rule_service.life import Life
 from rule_service.promtool import NoChecker, PromtoolChecker
+from rule_service.settings import Limits, Settings
 from rule_service.settings import Promtool as PromtoolSettings
-from rule_service.settings import Settings
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.pool import connect
 from rule_service.store.revisions import PostgresHistory
@@ -178,9 +179,14 @@ async def serve(settings: Settings) -> int:
                     partial(distribution.register, DistributionApi(stream, store, stop)),
                 ),
             ],
-            interceptors=[ServerInterceptor(RpcMetrics(registry))],
+            interceptors=[
+                ServerInterceptor(RpcMetrics(registry)),
+                Limiter(_request_limits(settings.limits), settings.limits.calls_at_once),
+            ],
             stopping=stop,
             socket=own,
+            # twice as much, so that what is over the limit is refused in our words
+            max_message_bytes=max(2 * settings.limits.request_bytes, MAX_MESSAGE_BYTES),
         )
         channel = open_channel(f"unix:{own}", max_answer_bytes=MAX_ANSWER_BYTES)
         stack.push_async_callback(channel.close)
@@ -197,7 +203,7 @@ async def serve(settings: Settings) -> int:
             set_serving=rpc.set_serving,
             stop=stop,
         )
-        app = web.Application(client_max_size=MAX_MESSAGE_BYTES, middlewares=[json_errors])
+        app = web.Application(client_max_size=settings.limits.request_bytes, middlewares=[json_errors])
         app.add_routes(telemetry_routes(registry, life.not_ready))
         bindings = bindings_of(PUBLIC)
         app.add_routes(gateway_routes(bindings, channel))
@@ -217,6 +223,10 @@ async def serve(settings: Settings) -> int:
             database=str(settings.database.url),
         )
         return await supervise({"rule service": life.run}, stop)
+
+
+def _request_limits(settings: Limits) -> RequestLimits:
+    return RequestLimits(**settings.model_dump(exclude={"calls_at_once"}))
 
 
 async def _checker(settings: PromtoolSettings, folder: Path) -> RuleChecker:

@@ -3,12 +3,11 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
@@ -16,6 +15,7 @@ import yaml
 
 from rulecast.v1 import delivery_pb2, history_pb2, rule_pb2
 from tests.e2e.test_hostile_everywhere import everything
+from tests.support.locks import commit_lock_is_free, table_locked
 from tests.support.solo import UNCHECKED
 from tests.support.system import RPC, Replica, cpu_rule, global_scope, replica
 from tests.support.waiting import wait_for
@@ -36,29 +36,6 @@ async def service(tmp_path: Path, database: str, promtool: Path) -> AsyncIterato
     finally:
         await one.child.stop()
         await one.channel.close()
-
-
-@asynccontextmanager
-async def table_locked(database: str, table: str) -> AsyncIterator[None]:
-    """Nobody else can read or write the table meanwhile."""
-    connection = await asyncpg.connect(database)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-            yield
-    finally:
-        await connection.close()
-
-
-async def commit_lock_is_free(database: str) -> bool:
-    connection = await asyncpg.connect(database)
-    try:
-        await connection.execute("SELECT FROM revision_counter FOR UPDATE NOWAIT")
-    except asyncpg.LockNotAvailableError:
-        return False
-    finally:
-        await connection.close()
-    return True
 
 
 async def commit_lock_is_held(database: str) -> bool:

@@ -1,11 +1,12 @@
 """The aiohttp handlers that carry HTTP requests to the gRPC server."""
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 
 import grpc
 from aiohttp import web
 from google.protobuf.message import Message
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from rule_service.api.http.bindings import Binding
@@ -86,4 +87,12 @@ def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 def _failed(status: status_pb2.Status) -> web.Response:
     http_status, body = encode_error(status)
-    return web.Response(status=http_status, body=body, content_type=JSON)
+    return web.Response(status=http_status, body=body, content_type=JSON, headers=_retry_after(status))
+
+
+def _retry_after(status: status_pb2.Status) -> dict[str, str]:
+    for packed in status.details:
+        retry = error_details_pb2.RetryInfo()
+        if packed.Unpack(retry):
+            return {"Retry-After": str(math.ceil(retry.retry_delay.ToTimedelta().total_seconds()))}
+    return {}
