@@ -53,6 +53,23 @@ class Deleted(Section):
     retention: Annotated[Duration, Field(gt=0)] = 30 * 86_400.0
 
 
+class Limits(Section):
+    """How much one request may hold, and how many calls are worked on at once. Whoever is over one is told its name."""
+
+    request_bytes: Annotated[int, Field(ge=65_536, le=67_108_864, description="of one request, over gRPC and HTTP")] = (
+        4_194_304
+    )
+    page_size: Annotated[int, Field(ge=100, le=10_000, description="entries of one page of a list")] = 1_000
+    rules_per_call: Annotated[int, Field(ge=1, le=10_000, description="ids that one call names")] = 1_000
+    labels: Annotated[int, Field(ge=1, le=1_000, description="of one rule, template or target")] = 64
+    annotations: Annotated[int, Field(ge=1, le=1_000, description="of one rule or template")] = 64
+    parameters: Annotated[int, Field(ge=1, le=1_000, description="of one template or rule")] = 64
+    exporters: Annotated[int, Field(ge=1, le=1_000, description="of one target")] = 64
+    calls_at_once: Annotated[
+        int, Field(ge=1, le=100_000, description="worked on by one replica, those that wait for a rollout too")
+    ] = 1_000
+
+
 class Logs(Section):
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -86,6 +103,7 @@ class Settings(Section):
     stream: Stream = Stream()
     history: History = History()
     deleted: Deleted = Deleted()
+    limits: Limits = Limits()
     logs: Annotated[Logs, Env("RULE_SERVICE_LOG")] = Logs()
     tls: Tls | None = None
     security: Security = Security()

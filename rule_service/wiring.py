@@ -27,6 +27,7 @@ from rule_service.api.http.bindings import bindings_of
 from rule_service.api.http.gateway import gateway_routes, request_ids
 from rule_service.api.http.openapi import openapi_routes
 from rule_service.api.http.refusals import json_errors
+from rule_service.api.limits import Limiter, RequestLimits
 from rule_service.api.namespaces import NamespaceApi
 from rule_service.api.rules import AlertRuleApi
 from rule_service.api.targets import TargetApi
@@ -39,7 +40,7 @@ from rule_service.library import load_library
 from rule_service.life import Life
 from rule_service.metrics import EditMetrics, OverviewMetrics, StreamMetrics
 from rule_service.promtool import NoChecker, PromtoolChecker
-from rule_service.settings import PREFIX, Settings
+from rule_service.settings import PREFIX, Limits, Settings
 from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.overview import PostgresOverviews
@@ -205,10 +206,15 @@ async def serve(settings: Settings) -> int:
                     partial(distribution.register, DistributionApi(stream, store, stop)),
                 ),
             ],
-            interceptors=[ServerInterceptor(rpc_metrics, gate)],
+            interceptors=[
+                ServerInterceptor(rpc_metrics, gate),
+                Limiter(_request_limits(settings.limits), settings.limits.calls_at_once),
+            ],
             stopping=stop,
             credentials=certificates.for_grpc() if certificates is not None else None,
             socket=own,
+            # twice as much, so that what is over the limit is refused in our words
+            max_message_bytes=max(2 * settings.limits.request_bytes, MAX_MESSAGE_BYTES),
         )
         channel = open_channel(f"unix:{own}", max_answer_bytes=MAX_ANSWER_BYTES)
         stack.push_async_callback(channel.close)
@@ -234,7 +240,7 @@ async def serve(settings: Settings) -> int:
         registry.register(OverviewMetrics(lambda: watch.overview, lambda: watch.up, lambda: life.not_ready() is None))
         needs = {} if settings.security.metrics_open else {"/metrics": Access.VIEWER}
         app = web.Application(
-            client_max_size=MAX_MESSAGE_BYTES,
+            client_max_size=settings.limits.request_bytes,
             middlewares=[request_ids, json_errors, guarded(gate, needs, certificate=shows_certificates(settings.tls))],
         )
         app.add_routes(telemetry_routes(registry, life.not_ready))
@@ -270,6 +276,10 @@ def _gate(settings: Settings, authenticator: TokenAuthenticator, metrics: Access
         reads=Rate(limits.reads_per_second, limits.read_burst),
         writes=Rate(limits.writes_per_second, limits.write_burst),
     )
+
+
+def _request_limits(settings: Limits) -> RequestLimits:
+    return RequestLimits(**settings.model_dump(exclude={"calls_at_once"}))
 
 
 async def _checker(settings: PromtoolSettings, folder: Path, metrics: EditMetrics) -> RuleChecker:

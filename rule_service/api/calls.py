@@ -28,7 +28,8 @@ DEFAULT_WAIT = 60.0
 """Seconds that a call waits for a rollout when it does not say."""
 MAX_WAIT = 3600.0
 PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
+MAX_PAGE_SIZE = 10_000
+"""That the settings of `limits` can allow at most."""
 MAX_REASON = 1000
 """Characters."""
 MAX_REQUEST_ID = 100

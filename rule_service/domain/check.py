@@ -44,9 +44,10 @@ from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, Not
 from rulecast.reasons import Reason
 
 MAX_DESCRIPTION = 2_048
-MAX_LABELS = 64
-MAX_ANNOTATIONS = 64
-MAX_EXPORTERS = 64
+# what the settings of `limits` can allow at most
+MAX_LABELS = 1_000
+MAX_ANNOTATIONS = 1_000
+MAX_EXPORTERS = 1_000
 MAX_EXCLUDED_METRICS = 64
 MAX_PRIORITY = 1_000_000
 """Of rules and namespaces, either way from 0."""

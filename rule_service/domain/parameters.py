@@ -12,7 +12,7 @@ from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 
-MAX_PARAMETERS = 64
+MAX_PARAMETERS = 1_000  # what the setting `limits.parameters` can allow at most
 MAX_ALLOWED = 256
 MAX_VALUE = 4_096
 MAX_DESCRIPTION = 2_048

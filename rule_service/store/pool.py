@@ -95,7 +95,7 @@ class Database:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Session]:
         """A session that can only read, and sees one state of the database throughout. Raises Unavailable."""
-        async with self._acquired() as connection, _transaction(connection, "repeatable_read", readonly=True):
+        async with self._acquired() as connection, _transaction(connection, "REPEATABLE READ READ ONLY"):
             yield Session(connection)
 
     @asynccontextmanager
@@ -105,7 +105,7 @@ class Database:
         Raises Unavailable. Its message says so when it is not known whether the commit arrived.
         """
         # not a stricter level: waiting for the commit lock would then end in a serialisation failure
-        async with self._acquired() as connection, _transaction(connection, "read_committed", rollback=rollback):
+        async with self._acquired() as connection, _transaction(connection, "READ COMMITTED", rollback=rollback):
             yield Session(connection)
 
     async def close(self) -> None:
@@ -140,30 +140,35 @@ class Database:
 @asynccontextmanager
 async def _transaction(
     connection: Connection,
-    isolation: Literal["read_committed", "repeatable_read"],
+    mode: Literal["READ COMMITTED", "REPEATABLE READ READ ONLY"],
     *,
-    readonly: bool = False,
     rollback: bool = False,
 ) -> AsyncIterator[None]:
-    transaction = connection.transaction(isolation=isolation, readonly=readonly)
+    # our own statements: a transaction object of asyncpg that is cancelled while it starts can not be rolled back
     try:
-        await transaction.start()
+        await connection.execute(f"BEGIN ISOLATION LEVEL {mode}")
     except Refused as error:
         raise refusal(error, closed=_closed(connection)) or error from error
+    except BaseException:
+        await _roll_back(connection)
+        raise
     try:
         yield
     except BaseException:
-        await _roll_back(transaction)
+        await _roll_back(connection)
         raise
     if rollback:
-        await _roll_back(transaction)
+        await _roll_back(connection)
         return
     if _closed(connection):
         raise unavailable(ConnectionError("the connection was lost before the commit, so nothing was saved"))
     try:
-        await transaction.commit()
+        await connection.execute("COMMIT")
     except Refused as error:
         raise _commit_failed(error, closed=_closed(connection)) from error
+    except BaseException:
+        await _roll_back(connection)
+        raise
 
 
 def _closed(connection: Connection) -> bool:
@@ -174,9 +179,10 @@ def _closed(connection: Connection) -> bool:
         return True
 
 
-async def _roll_back(transaction: asyncpg.transaction.Transaction) -> None:
+async def _roll_back(connection: Connection) -> None:
+    """Does nothing where no transaction was begun."""
     try:
-        await transaction.rollback()
+        await connection.execute("ROLLBACK")
     except Refused as error:
         # a connection that is gone takes its transaction with it
         log.warning("rollback did not arrive", error=str(error) or type(error).__name__)

@@ -10,9 +10,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from rule_service.api.http.bindings import Binding
-from rule_service.api.http.refusals import JSON, check_media_type, timeout_of
+from rule_service.api.http.refusals import JSON, TIMEOUT_HEADER, check_media_type, timeout_of
 from rule_service.api.http.transcode import decode_request, encode_error, encode_response
-from rulecast.errors import InvalidInput, RulecastError
+from rulecast.errors import DeadlineExceeded, InvalidInput, RulecastError
 from rulecast.reasons import Reason
 from rulecast.rpc.access import AUTHORIZATION, FORWARDED_PEER
 from rulecast.rpc.errors import meant, to_status
@@ -110,6 +110,11 @@ def _metadata(request: web.Request) -> grpc.aio.Metadata:
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     stated = rpc_status.from_call(error)  # type: ignore[arg-type]  # it only reads what both kinds have
+    if stated is None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        message = (
+            f"the call took longer than {TIMEOUT_HEADER} allows, and was cancelled: read what there is, then retry"
+        )
+        return to_status(DeadlineExceeded.of("", Reason.DEADLINE_EXCEEDED, message))
     return stated or status_pb2.Status(code=error.code().value[0], message=error.details() or "")
 
 
