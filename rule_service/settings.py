@@ -49,6 +49,12 @@ class Deleted(Section):
     retention: Annotated[Duration, Field(gt=0)] = 30 * 86_400.0
 
 
+class Targets(Section):
+    """What is said of monitored hosts."""
+
+    stale_after: Annotated[Duration, Field(gt=0, description="without a heartbeat, then a target is STALE")] = 300.0
+
+
 class Logs(Section):
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -64,4 +70,5 @@ class Settings(Section):
     stream: Stream = Stream()
     history: History = History()
     deleted: Deleted = Deleted()
+    targets: Targets = Targets()
     logs: Annotated[Logs, Env("RULE_SERVICE_LOG")] = Logs()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -62,10 +62,13 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
     A RulecastError, or whatever else a handler raises, becomes a status with details. CancelledError passes through:
     swallowing it leaks memory in grpcio 1.85. Handlers have to be async.
+
+    detail: the service's own detail of an error, if it has one.
     """
 
-    def __init__(self, metrics: RpcMetrics) -> None:
+    def __init__(self, metrics: RpcMetrics, detail: Callable[[Exception], Message | None] = lambda _: None) -> None:
         self._metrics = metrics
+        self._detail = detail
 
     async def intercept_service(
         self,
@@ -119,7 +122,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 code = _code(context)
                 raise
             except Exception as error:
-                status = rpc_status.to_status(to_status(error, request_id))
+                status = rpc_status.to_status(to_status(error, request_id, self._detail(error)))
                 code = status.code
                 await context.abort_with_status(status)
             finally:
