@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rule_service.domain.address import host_of
 from rule_service.domain.model import Exporter, Target
+from rule_service.domain.names import check_id
 from rule_service.usecases.expect import the_group, the_namespace
 from rule_service.usecases.ports import PlacedTarget, Reads, ScrapeFilter
 
@@ -29,7 +30,10 @@ class Discovery:
         """One for each exporter that passes, by target id.
 
         Raises NotFound for an unknown group or namespace: an empty answer would make Prometheus forget its targets.
+        Raises InvalidInput for what can be no exporter's name.
         """
+        if where.exporter is not None:
+            check_id(where.exporter, "exporter")
         if where.group_id is not None:
             await the_group(self._reads, where.group_id, "group_id")
         if where.namespace_id is not None:
