@@ -70,6 +70,12 @@ class Limits(Section):
     ] = 1_000
 
 
+class Targets(Section):
+    """What is said of monitored hosts."""
+
+    stale_after: Annotated[Duration, Field(gt=0, description="without a heartbeat, then a target is STALE")] = 300.0
+
+
 class Logs(Section):
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -104,6 +110,7 @@ class Settings(Section):
     history: History = History()
     deleted: Deleted = Deleted()
     limits: Limits = Limits()
+    targets: Targets = Targets()
     logs: Annotated[Logs, Env("RULE_SERVICE_LOG")] = Logs()
     tls: Tls | None = None
     security: Security = Security()

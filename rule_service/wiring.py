@@ -18,6 +18,7 @@ from aiohttp import web
 from rule_service.api import distribution
 from rule_service.api.access import METHODS
 from rule_service.api.authentication import TokenAuthenticator
+from rule_service.api.current import current_state
 from rule_service.api.delivery import DeliveryApi
 from rule_service.api.discovery import DiscoveryApi
 from rule_service.api.distribution import DistributionApi
@@ -43,6 +44,7 @@ from rule_service.promtool import NoChecker, PromtoolChecker
 from rule_service.settings import PREFIX, Limits, Settings
 from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.store.deployers import PostgresDeployers
+from rule_service.store.heartbeats import PostgresHeartbeats
 from rule_service.store.overview import PostgresOverviews
 from rule_service.store.pool import connect
 from rule_service.store.revisions import PostgresHistory
@@ -57,6 +59,7 @@ from rule_service.stream.updates import Updates
 from rule_service.usecases.delivery import Delivery
 from rule_service.usecases.discover import Discovery
 from rule_service.usecases.groups import GroupEdits
+from rule_service.usecases.heartbeats import TargetHeartbeats
 from rule_service.usecases.history import History
 from rule_service.usecases.namespaces import NamespaceEdits
 from rule_service.usecases.ports_check import RuleChecker
@@ -172,11 +175,12 @@ async def serve(settings: Settings) -> int:
 
         waiter = RolloutWaiter(store, listener.anything)
         publisher = Publisher(store, checker, waiter, edit_metrics)
+        heartbeats = TargetHeartbeats(PostgresHeartbeats(database), timedelta(seconds=settings.targets.stale_after))
         delivery = Delivery(store, deployers, publisher, waiter, commands)
         public: tuple[Callable[[grpc.aio.Server], None], ...] = (
             partial(add_NamespaceServiceServicer_to_server, NamespaceApi(NamespaceEdits(publisher), store)),
             partial(add_GroupServiceServicer_to_server, GroupApi(GroupEdits(publisher), store)),
-            partial(add_TargetServiceServicer_to_server, TargetApi(TargetEdits(publisher), store)),
+            partial(add_TargetServiceServicer_to_server, TargetApi(TargetEdits(publisher), heartbeats, store)),
             partial(
                 add_AlertTemplateServiceServicer_to_server,
                 AlertTemplateApi(TemplateEdits(publisher, load_library()), store),
@@ -186,7 +190,7 @@ async def serve(settings: Settings) -> int:
                 AlertRuleApi(RuleEdits(publisher, store), Rebase(publisher), Understanding(store), store),
             ),
             partial(add_DeliveryServiceServicer_to_server, DeliveryApi(delivery, deployers, store)),
-            partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store))),
+            partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store), heartbeats)),
             partial(
                 add_HistoryServiceServicer_to_server,
                 HistoryApi(History(PostgresHistory(database), store), Rollback(publisher)),
@@ -207,7 +211,7 @@ async def serve(settings: Settings) -> int:
                 ),
             ],
             interceptors=[
-                ServerInterceptor(rpc_metrics, gate),
+                ServerInterceptor(rpc_metrics, gate, current_state),
                 Limiter(_request_limits(settings.limits), settings.limits.calls_at_once),
             ],
             stopping=stop,

@@ -1,6 +1,6 @@
 """Messages to domain values. Raises InvalidInput with the path of the field."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf import struct_pb2
@@ -24,6 +24,7 @@ from rule_service.domain.model import (
     ScopeMode,
     Target,
 )
+from rule_service.domain.status import TargetStatus
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 from rulecast.v1 import common_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
@@ -41,6 +42,11 @@ _STRATEGIES = {
     rule_pb2.MERGE_STRATEGY_UNSPECIFIED: MergeStrategy.MERGE,
     rule_pb2.MERGE: MergeStrategy.MERGE,
     rule_pb2.OVERRIDE: MergeStrategy.OVERRIDE,
+}
+_STATUSES = {target_pb2.Target.Status.Value(each.name): each for each in TargetStatus}
+_REPORTED: dict[target_pb2.Target.Status.ValueType, TargetStatus | None] = {
+    target_pb2.Target.STATUS_UNSPECIFIED: None,
+    **{number: each for number, each in _STATUSES.items() if each is not TargetStatus.STALE},
 }
 _TYPES = {
     template_pb2.Parameter.NUMBER: ParameterType.NUMBER,
@@ -80,6 +86,15 @@ def target(message: target_pb2.Target) -> Target:
         ),
         tuple(message.group_ids),
     )
+
+
+def statuses(values: Iterable[target_pb2.Target.Status.ValueType]) -> list[TargetStatus]:
+    return [_chosen(_STATUSES, target_pb2.Target.Status, each, f"statuses[{at}]") for at, each in enumerate(values)]
+
+
+def reported_status(value: target_pb2.Target.Status.ValueType, field: str) -> TargetStatus | None:
+    """None: not said. Raises InvalidInput for STALE, which only time makes of a target."""
+    return _chosen(_REPORTED, target_pb2.Target.Status, value, field)
 
 
 def template(message: template_pb2.AlertTemplate, version: int) -> AlertTemplate:

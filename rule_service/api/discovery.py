@@ -1,20 +1,28 @@
 """DiscoveryService."""
 
+from rule_service.api import decode
 from rule_service.api.calls import Context
 from rule_service.usecases.discover import Discovery
+from rule_service.usecases.heartbeats import TargetHeartbeats
 from rule_service.usecases.ports import ScrapeFilter
 from rulecast.v1 import discovery_pb2 as pb
 from rulecast.v1.discovery_pb2_grpc import DiscoveryServiceServicer
 
 
 class DiscoveryApi(DiscoveryServiceServicer):
-    def __init__(self, discovery: Discovery) -> None:
+    def __init__(self, discovery: Discovery, heartbeats: TargetHeartbeats) -> None:
         self._discovery = discovery
+        self._heartbeats = heartbeats
 
     async def ListScrapeTargets(
         self, request: pb.ListScrapeTargetsRequest, context: Context
     ) -> pb.ListScrapeTargetsResponse:
-        where = ScrapeFilter(request.group_id or None, request.namespace_id or None, request.exporter or None)
+        where = ScrapeFilter(
+            request.group_id or None,
+            request.namespace_id or None,
+            request.exporter or None,
+            self._heartbeats.filter(decode.statuses(request.statuses)),
+        )
         found = await self._discovery.scrape_targets(where)
         return pb.ListScrapeTargetsResponse(
             groups=[pb.ScrapeTargetGroup(targets=[each.address], labels=each.labels) for each in found]

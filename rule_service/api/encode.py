@@ -28,6 +28,7 @@ from rule_service.domain.model import (
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.warning import RuleWarning
 from rule_service.usecases.change import Change
+from rule_service.usecases.heartbeats import ShownTarget
 from rule_service.usecases.ports import FileFate, Record
 from rule_service.usecases.rollout import Rollout
 from rule_service.usecases.show import ShownRule
@@ -71,7 +72,15 @@ def group_fields(value: Group) -> group_pb2.Group:
     )
 
 
-def target(record: Record[Target]) -> target_pb2.Target:
+def target(shown: ShownTarget) -> target_pb2.Target:
+    message = stored_target(shown.record)
+    message.status = target_pb2.Target.Status.Value(shown.heard.status.name)
+    if shown.heard.seen_at is not None:
+        message.last_seen_time.CopyFrom(timestamp(shown.heard.seen_at))
+    return message
+
+
+def stored_target(record: Record[Target]) -> target_pb2.Target:
     message = target_fields(record.value)
     message.etag = record.etag
     message.metadata.CopyFrom(metadata(record))

@@ -46,8 +46,9 @@ _PURGE_RESOURCES = """
             SELECT kind, resource_id FROM deleted_resources
             WHERE deleted_at < now() - $1::interval ORDER BY deleted_at LIMIT $2
         )
-        RETURNING kind
-    )
+        RETURNING kind, resource_id
+    ),
+    unheard AS (DELETE FROM target_heartbeats USING gone WHERE kind = 'target' AND target_id = resource_id)
     SELECT count(*) FROM gone
 """
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+from rule_service.domain.address import check_address
 from rule_service.domain.durations import parse_duration
 from rule_service.domain.model import (
     AlertRule,
@@ -169,7 +170,9 @@ def check_target(
     with found.gathering():
         check_hostname(target.hostname, f"{field}.hostname")
     with found.gathering():
-        check_text(target.address, f"{field}.address", MAX_DESCRIPTION)
+        # without one, the hostname is it
+        if target.address:
+            check_address(target.address, f"{field}.address")
     _check_labels(target.labels, f"{field}.labels", found)
     _check_exporters(target.exporters, f"{field}.exporters", found)
     found.raise_if_any()

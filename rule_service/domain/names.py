@@ -40,6 +40,10 @@ def is_metric_name(value: str) -> bool:
     return len(value) <= MAX_NAME and _METRIC_NAME.fullmatch(value) is not None
 
 
+def is_hostname(value: str) -> bool:
+    return len(value) <= MAX_HOSTNAME and all(_HOST_PART.fullmatch(part) for part in value.split("."))
+
+
 def text_problem(value: str) -> str | None:
     """Why Prometheus could not hold this text, or None."""
     if "\0" in value:
@@ -173,7 +177,7 @@ def check_hostname(value: str, field: str) -> None:
     """
     if not value:
         raise InvalidInput.of(field, Reason.FIELD_REQUIRED, "a hostname is needed, e.g. web-1.example.com")
-    if len(value) > MAX_HOSTNAME or not all(_HOST_PART.fullmatch(part) for part in value.split(".")):
+    if not is_hostname(value):
         raise InvalidInput.of(
             field,
             Reason.FIELD_INVALID,

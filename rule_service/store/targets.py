@@ -1,7 +1,7 @@
 """Targets and which groups they are in. The groups of a target come back in the order of their ids."""
 
 from rule_service.domain.model import Target
-from rule_service.store import resources
+from rule_service.store import heartbeats, resources
 from rule_service.store.encode import exporters_json, target_of
 from rule_service.store.groups import down
 from rule_service.store.pool import Session
@@ -68,6 +68,10 @@ async def page(session: Session, after: str, limit: int, where: TargetFilter) ->
         add(where.namespace_id, condition, "refers_to @> ARRAY['namespace ' || {}]")
     if where.hostname is not None:
         add(where.hostname, "hostname = {}", "hostname = {}")
+    if where.status is not None:
+        status = heartbeats.condition(where.status, args)
+        live.append(status)
+        deleted.append(status)
     if where.text is not None:
         add(where.text, _WITH_TEXT, _WITH_TEXT)
     sql = f"{TABLE.live} {joined} WHERE {' AND '.join(live)} ORDER BY {id} LIMIT $2"
@@ -92,6 +96,8 @@ async def placed(session: Session, where: ScrapeFilter) -> tuple[PlacedTarget, .
     if where.exporter is not None:
         args.append([{"name": where.exporter}])
         conditions.append(f"exporters @> ${len(args)}::jsonb")
+    if where.status is not None:
+        conditions.append(heartbeats.condition(where.status, args))
     rows = await session.rows(
         f"""
         {trees}

@@ -11,7 +11,18 @@ from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Scope, Target
 from rule_service.domain.render import RenderedRule
 from rule_service.store import files as rendered_files
-from rule_service.store import groups, history, namespaces, rendered, resources, revisions, rules, targets, templates
+from rule_service.store import (
+    groups,
+    heartbeats,
+    history,
+    namespaces,
+    rendered,
+    resources,
+    revisions,
+    rules,
+    targets,
+    templates,
+)
 from rule_service.store.history import Counter
 from rule_service.store.pool import Database, Session
 from rule_service.store.reads import PostgresReads
@@ -147,6 +158,8 @@ class PostgresTransaction(PostgresReads):
 
     async def purge(self, kind: type[Kept], id: str) -> None:
         await resources.purge(self._locked(), table_of(kind), id)
+        if kind is Target:
+            await heartbeats.forget(self._locked(), id)
 
     async def deleted_that_refer_to(self, kind: type[Namespace] | type[Group], id: str, limit: int) -> tuple[str, ...]:
         return await resources.deleted_that_refer_to(self._open, kind.__name__.lower(), id, limit)

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
 
+from rule_service.domain.address import host_of
 from rule_service.domain.model import Exporter, Target
+from rule_service.domain.names import check_id
 from rule_service.usecases.expect import the_group, the_namespace
 from rule_service.usecases.ports import PlacedTarget, Reads, ScrapeFilter
 
@@ -29,7 +30,10 @@ class Discovery:
         """One for each exporter that passes, by target id.
 
         Raises NotFound for an unknown group or namespace: an empty answer would make Prometheus forget its targets.
+        Raises InvalidInput for what can be no exporter's name.
         """
+        if where.exporter is not None:
+            check_id(where.exporter, "exporter")
         if where.group_id is not None:
             await the_group(self._reads, where.group_id, "group_id")
         if where.namespace_id is not None:
@@ -44,7 +48,7 @@ class Discovery:
 def scrapes_of(placed: PlacedTarget, exporter: str | None = None) -> Iterator[ScrapeTarget]:
     """What to scrape of one target. exporter: only those of this name."""
     target = placed.target
-    host = _bracketed(target.address or target.hostname)
+    host = host_of(target.address or target.hostname)
     same_name = Counter(each.name for each in target.exporters)
     for each in target.exporters:
         if exporter in (None, each.name):
@@ -68,12 +72,3 @@ def _how_to_scrape(exporter: Exporter) -> Iterator[tuple[str, str]]:
         yield "__metrics_path__", exporter.path
     if exporter.scheme != _DEFAULT_SCHEME:
         yield "__scheme__", exporter.scheme
-
-
-def _bracketed(host: str) -> str:
-    """`[::1]` for `::1`: a port can follow it."""
-    try:
-        IPv6Address(host)
-    except AddressValueError:
-        return host
-    return f"[{host}]"

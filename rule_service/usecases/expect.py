@@ -1,7 +1,8 @@
 """The steps that every edit shares: find it, or say what is missing; see that nobody was faster."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from rule_service.domain.model import (
     AlertRule,
@@ -15,7 +16,7 @@ from rule_service.domain.model import (
 )
 from rule_service.domain.wording import shown
 from rule_service.usecases.ports import Kept, Reads, Record
-from rulecast.errors import Conflict, NotFound
+from rulecast.errors import Conflict, NotFound, Violation
 from rulecast.reasons import Reason
 
 T = TypeVar("T")
@@ -30,6 +31,13 @@ _MISSING = {
 }
 
 
+@dataclass(eq=False)
+class EtagMismatch(Conflict):
+    """record: as it is now."""
+
+    record: Record[Any] = field(kw_only=True)
+
+
 def found(record: T | None, kind: str, id: str, field: str) -> T:
     """The record, or NotFound naming what is not there."""
     if record is None:
@@ -38,14 +46,11 @@ def found(record: T | None, kind: str, id: str, field: str) -> T:
 
 
 def check_etag(record: Record[T], etag: str, field: str) -> None:
-    """Raises Conflict when the caller has seen another state than the current one. Without an etag: nothing."""
+    """Raises EtagMismatch when the caller has seen another state than the current one. Without an etag: nothing."""
     if etag and etag != record.etag:
-        raise Conflict.of(
-            field,
-            Reason.ETAG_MISMATCH,
-            f"it has changed since: the current etag is {record.etag}, not {shown(etag)}; read it again",
-            current_etag=record.etag,
-        )
+        message = f"it has changed since: the current etag is {record.etag}, not {shown(etag)}; read it again"
+        violation = Violation(field, Reason.ETAG_MISMATCH, message)
+        raise EtagMismatch((violation,), {"current_etag": record.etag}, record=record)
 
 
 async def the_namespace(reads: Reads, id: str, field: str) -> Record[Namespace]:

@@ -4,6 +4,17 @@ text: somewhere in the id, the names or the description, in any case. show_delet
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
+
+from rule_service.domain.status import TargetStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFilter:
+    """Targets with one of these statuses. stale_after: for how long nobody has heard of a stale one."""
+
+    statuses: frozenset[TargetStatus]
+    stale_after: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,7 @@ class TargetFilter:
     group_id: str | None = None
     namespace_id: str | None = None
     hostname: str | None = None
+    status: StatusFilter | None = None
     text: str | None = None
     show_deleted: bool = False
 

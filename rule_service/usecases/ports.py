@@ -29,6 +29,7 @@ from rule_service.usecases.filters import (
     ANY_TEMPLATE,
     GroupFilter,
     NamespaceFilter,
+    StatusFilter,
     TargetFilter,
     TemplateFilter,
 )
@@ -86,11 +87,13 @@ class ScrapeFilter:
     """Which targets to scrape; None means any, and what is set must all hold.
 
     group_id: in this group or a descendant. namespace_id: in a group of it. exporter: with an exporter of this name.
+    status: with one of these.
     """
 
     group_id: str | None = None
     namespace_id: str | None = None
     exporter: str | None = None
+    status: StatusFilter | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,29 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from rule_service.domain.model import GlobalScope, GroupScope, NamespaceScope
-from rule_service.store import files, groups, history, rendered, revisions, rules, targets, templates, worlds
+from rule_service.domain.status import TargetStatus
+from rule_service.store import (
+    files,
+    groups,
+    heartbeats,
+    history,
+    namespaces,
+    rendered,
+    resources,
+    revisions,
+    rules,
+    targets,
+    templates,
+    worlds,
+)
 from rule_service.store.pool import Database, Row, Session
-from rule_service.usecases.filters import GroupFilter, TargetFilter, TemplateFilter
+from rule_service.usecases.filters import GroupFilter, StatusFilter, TargetFilter, TemplateFilter
 from rule_service.usecases.ports import ResourceFilter, RuleFilter, ScrapeFilter
 from rule_service.usecases.ports_history import RevisionFilter
 from tests.support.store import open_database
@@ -58,10 +73,21 @@ FILL = (
     SELECT n, gen_random_uuid(), now(), 'a' || n % 500, 'Test' FROM generate_series(1, 20000) AS n
     """,
     """
+    INSERT INTO deleted_resources (kind, resource_id, value, refers_to, deleted_at)
+    SELECT kind, 'd' || n, jsonb_build_object('id', 'd' || n, 'revision', 1), ARRAY['group g' || n % 2000], now()
+    FROM generate_series(1, 3000) AS n, unnest(ARRAY['namespace', 'group', 'target', 'template']) AS kind
+    """,
+    """
+    INSERT INTO target_heartbeats (target_id, status, seen_at)
+    SELECT id, CASE WHEN id LIKE '%000' THEN 'DOWN' ELSE 'UP' END, now() FROM targets
+    """,
+    """
     INSERT INTO history_resources (revision, position, kind, resource_id, before, after)
     SELECT n, 1, 'rule', 'r' || n % 5000, '{}', '{"n": 1}' FROM generate_series(1, 20000) AS n
     """,
 )
+DELETED = "deleted_resources_pkey"
+DOWN = StatusFilter(frozenset([TargetStatus.DOWN]), timedelta(minutes=5))
 IN_VAIN = 60
 """So many rows a plan may look at and drop: about one page."""
 
@@ -123,6 +149,42 @@ QUERIES: dict[str, tuple[Query, str]] = {
         "groups_namespace_id_key|groups_pkey",
     ),
     "targets of a group": (lambda s: targets.page(s, "", 50, TargetFilter("g77")), "target_groups_group"),
+    "groups below one": (lambda s: groups.page(s, "g5", 50, GroupFilter(parent_id="g77")), "groups_parent"),
+    "groups of a namespace below one": (
+        lambda s: groups.page(s, "g5", 50, GroupFilter("default", "g77")),
+        "groups_parent",
+    ),
+    "groups, deleted too": (lambda s: groups.page(s, "g5", 50, GroupFilter(show_deleted=True)), DELETED),
+    "a namespace, deleted too": (lambda s: resources.by_id(s, namespaces.TABLE, ["n77"]), DELETED),
+    "a target, deleted too": (lambda s: resources.by_id(s, targets.TABLE, ["t77", "d77"]), "targets_pkey"),
+    "what was deleted with a group": (
+        lambda s: resources.deleted_that_refer_to(s, "group", "g77", 6),
+        "deleted_resources_refers_to",
+    ),
+    "targets of a namespace": (
+        lambda s: targets.page(s, "t5", 50, TargetFilter(namespace_id="default")),
+        "target_groups_namespace",
+    ),
+    "targets of a group and its namespace": (
+        lambda s: targets.page(s, "", 50, TargetFilter("g77", "default")),
+        "target_groups_group",
+    ),
+    "targets of a group, deleted too": (
+        lambda s: targets.page(s, "", 50, TargetFilter("g77", show_deleted=True)),
+        "target_groups_group",
+    ),
+    "targets that are down": (
+        lambda s: targets.page(s, "", 50, TargetFilter(status=DOWN)),
+        "target_heartbeats_status",
+    ),
+    "what was heard of a target": (
+        lambda s: heartbeats.heard(s, ["t77"], timedelta(minutes=5)),
+        "target_heartbeats_pkey",
+    ),
+    "templates, deleted too": (
+        lambda s: templates.page(s, "t5", 50, TemplateFilter(show_deleted=True)),
+        DELETED,
+    ),
     "targets of a hostname": (lambda s: targets.page(s, "", 50, TargetFilter(hostname="host-77")), "targets_hostname"),
     "what to scrape in a group": (
         lambda s: targets.placed(s, ScrapeFilter(group_id="g77", namespace_id="default")),

@@ -16,7 +16,16 @@ from deploy.local.parts import PrometheusParts
 from rulecast.errors import RulecastError
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import from_rpc_error
-from rulecast.v1 import common_pb2, delivery_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
+from rulecast.v1 import (
+    common_pb2,
+    delivery_pb2,
+    discovery_pb2,
+    group_pb2,
+    namespace_pb2,
+    rule_pb2,
+    target_pb2,
+    template_pb2,
+)
 from tests.support.every_text import places
 from tests.support.system import RPC, Replica, cpu_rule, global_scope, group_scope, replica
 
@@ -58,6 +67,7 @@ def calls() -> list[tuple[str, str, Any]]:
     """One good request for every call that takes a text: service, method, request. The writes are dry runs."""
     target = target_pb2.Target(id="new", hostname="h.example", group_ids=["there"])
     target.exporters.add(name="node", port=9100)
+    beat = target_pb2.TargetHeartbeat(target_id="nobody")
     series = rule_pb2.LabelSet(labels={"group_id": "there"})
     dry: dict[str, Any] = {"validate_only": True}
     return [
@@ -105,6 +115,25 @@ def calls() -> list[tuple[str, str, Any]]:
         ("rules", "DeleteAlertRule", rule_pb2.DeleteAlertRuleRequest(id="there", **dry)),
         ("rules", "GetEffectiveRules", rule_pb2.GetEffectiveRulesRequest(series=series)),
         ("rules", "ExplainRule", rule_pb2.ExplainRuleRequest(series=series, key="cpu")),
+        ("groups", "UndeleteGroup", group_pb2.UndeleteGroupRequest(id="gone", **dry)),
+        ("groups", "PurgeGroup", group_pb2.PurgeGroupRequest(id="gone", **dry)),
+        ("groups", "BatchGetGroups", group_pb2.BatchGetGroupsRequest(ids=["there"])),
+        ("namespaces", "UndeleteNamespace", namespace_pb2.UndeleteNamespaceRequest(id="gone", **dry)),
+        ("namespaces", "PurgeNamespace", namespace_pb2.PurgeNamespaceRequest(id="gone", **dry)),
+        ("namespaces", "BatchGetNamespaces", namespace_pb2.BatchGetNamespacesRequest(ids=["gone"])),
+        ("targets", "UndeleteTarget", target_pb2.UndeleteTargetRequest(id="gone", **dry)),
+        ("targets", "PurgeTarget", target_pb2.PurgeTargetRequest(id="gone", **dry)),
+        ("targets", "BatchGetTargets", target_pb2.BatchGetTargetsRequest(ids=["there"])),
+        ("targets", "HeartbeatTargets", target_pb2.HeartbeatTargetsRequest(heartbeats=[beat])),
+        ("templates", "UndeleteAlertTemplate", template_pb2.UndeleteAlertTemplateRequest(id="gone", **dry)),
+        ("templates", "PurgeAlertTemplate", template_pb2.PurgeAlertTemplateRequest(id="gone", **dry)),
+        ("templates", "BatchGetAlertTemplates", template_pb2.BatchGetAlertTemplatesRequest(ids=["there"])),
+        ("rules", "UndeleteAlertRule", rule_pb2.UndeleteAlertRuleRequest(id="gone", **dry)),
+        ("rules", "PurgeAlertRule", rule_pb2.PurgeAlertRuleRequest(id="gone", **dry)),
+        ("rules", "BatchGetAlertRules", rule_pb2.BatchGetAlertRulesRequest(ids=["there"])),
+        ("rules", "EnableAlertRule", rule_pb2.EnableAlertRuleRequest(id="there", **dry)),
+        ("rules", "DisableAlertRule", rule_pb2.DisableAlertRuleRequest(id="there", **dry)),
+        ("discovery", "ListScrapeTargets", discovery_pb2.ListScrapeTargetsRequest()),
         ("delivery", "ListRuleFiles", delivery_pb2.ListRuleFilesRequest()),
         ("delivery", "GetRuleFile", delivery_pb2.GetRuleFileRequest(file_name="global.yml")),
         ("delivery", "RegenerateGroup", delivery_pb2.RegenerateGroupRequest(group_id="there", **dry)),
@@ -116,17 +145,17 @@ def calls() -> list[tuple[str, str, Any]]:
 
 @pytest_asyncio.fixture
 async def service(tmp_path: Path, database: str, prometheus_parts: PrometheusParts) -> AsyncIterator[Replica]:
-    """A rule service with one of each, all named `there`. Afterwards all is as it was, and nothing failed inside."""
+    """A rule service with one of each, all named `there`, and one deleted, named `gone`. Afterwards all is as it was, and nothing failed inside."""
     one = replica(tmp_path, database, prometheus_parts.promtool)
     try:
         await one.start()
-        target = target_pb2.Target(id="there", hostname="there.example", group_ids=["there"])
-        await one.groups.CreateGroup(group_pb2.CreateGroupRequest(group=group_pb2.Group(id="there")), timeout=RPC)
-        await one.targets.CreateTarget(target_pb2.CreateTargetRequest(target=target), timeout=RPC)
-        await one.templates.CreateAlertTemplate(
-            template_pb2.CreateAlertTemplateRequest(template=the_template("there")), timeout=RPC
-        )
-        await one.rules.CreateAlertRule(rule_pb2.CreateAlertRuleRequest(rule=the_rule("there")), timeout=RPC)
+        for id in ("there", "gone"):
+            await create(one, id)
+        await one.targets.DeleteTarget(target_pb2.DeleteTargetRequest(id="gone"), timeout=RPC)
+        await one.groups.DeleteGroup(group_pb2.DeleteGroupRequest(id="gone"), timeout=RPC)
+        await one.namespaces.DeleteNamespace(namespace_pb2.DeleteNamespaceRequest(id="gone"), timeout=RPC)
+        await one.templates.DeleteAlertTemplate(template_pb2.DeleteAlertTemplateRequest(id="gone"), timeout=RPC)
+        await one.rules.DeleteAlertRule(rule_pb2.DeleteAlertRuleRequest(id="gone"), timeout=RPC)
         before = await everything(one)
         yield one
         assert await everything(one) == before
@@ -138,14 +167,29 @@ async def service(tmp_path: Path, database: str, prometheus_parts: PrometheusPar
         await one.channel.close()
 
 
+async def create(service: Replica, id: str) -> None:
+    """One of each kind."""
+    target = target_pb2.Target(id=id, hostname=f"{id}.example", group_ids=[id])
+    namespace = namespace_pb2.Namespace(id=id)
+    await service.namespaces.CreateNamespace(namespace_pb2.CreateNamespaceRequest(namespace=namespace), timeout=RPC)
+    await service.groups.CreateGroup(group_pb2.CreateGroupRequest(group=group_pb2.Group(id=id)), timeout=RPC)
+    await service.targets.CreateTarget(target_pb2.CreateTargetRequest(target=target), timeout=RPC)
+    await service.templates.CreateAlertTemplate(
+        template_pb2.CreateAlertTemplateRequest(template=the_template(id)), timeout=RPC
+    )
+    await service.rules.CreateAlertRule(rule_pb2.CreateAlertRuleRequest(rule=the_rule(id)), timeout=RPC)
+
+
 async def everything(service: Replica) -> list[bytes]:
     """All that is stored, and the files."""
     answers = [
-        await service.namespaces.ListNamespaces(namespace_pb2.ListNamespacesRequest(), timeout=RPC),
-        await service.groups.ListGroups(group_pb2.ListGroupsRequest(), timeout=RPC),
-        await service.targets.ListTargets(target_pb2.ListTargetsRequest(), timeout=RPC),
-        await service.templates.ListAlertTemplates(template_pb2.ListAlertTemplatesRequest(), timeout=RPC),
-        await service.rules.ListAlertRules(rule_pb2.ListAlertRulesRequest(), timeout=RPC),
+        await service.namespaces.ListNamespaces(namespace_pb2.ListNamespacesRequest(show_deleted=True), timeout=RPC),
+        await service.groups.ListGroups(group_pb2.ListGroupsRequest(show_deleted=True), timeout=RPC),
+        await service.targets.ListTargets(target_pb2.ListTargetsRequest(show_deleted=True), timeout=RPC),
+        await service.templates.ListAlertTemplates(
+            template_pb2.ListAlertTemplatesRequest(show_deleted=True), timeout=RPC
+        ),
+        await service.rules.ListAlertRules(rule_pb2.ListAlertRulesRequest(show_deleted=True), timeout=RPC),
         await service.delivery.ListRuleFiles(delivery_pb2.ListRuleFilesRequest(), timeout=RPC),
     ]
     return [answer.SerializeToString(deterministic=True) for answer in answers]
@@ -194,6 +238,13 @@ def check_refusal(what: str, error: grpc.aio.AioRpcError) -> None:
     for violation in told.violations:
         assert violation.field or "0x00" in violation.message, f"{what}: {told}"
         assert len(violation.message.split()) > 2, f"{what}: {told}"
+
+
+def test_no_write_of_a_resource_is_left_out() -> None:
+    walked = {method for _, method, _ in calls()}
+    for file in (group_pb2, namespace_pb2, target_pb2, template_pb2, discovery_pb2):
+        for service in file.DESCRIPTOR.services_by_name.values():
+            assert {method.name for method in service.methods} <= walked
 
 
 async def test_the_worst_texts_in_every_field(service: Replica) -> None:

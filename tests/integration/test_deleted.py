@@ -12,10 +12,11 @@ import pytest_asyncio
 from rule_service.changelog.prune import Pruner
 from rule_service.domain.model import AlertTemplate, Exporter, Group, GroupScope, Namespace, Target
 from rule_service.store.pool import Database
+from rule_service.usecases.expect import EtagMismatch
 from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
 from rule_service.usecases.ports import Record, Request
 from rule_service.usecases.rollback import Everything
-from rulecast.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound, RulecastError
+from rulecast.errors import AlreadyExists, FailedPrecondition, NotFound, RulecastError
 from rulecast.reasons import Reason
 from tests.support.edits import CPU, CPU_TEMPLATE, DO, TRY, Edits, open_edits
 from tests.support.store import open_database
@@ -141,11 +142,18 @@ async def test_whoever_saw_another_state_is_told(edits: Edits, kind: Kind) -> No
     assert old is not None
     described = {"hostname": "other"} if kind.type is Target else {"description": "other"}
     await kind.edits(edits).update(kind.one.id, old.etag, lambda record: replace(record.value, **described), DO)
-    errors = [await refused(kind.delete(edits, old.etag))]
-    await kind.delete(edits)
-    errors.append(await refused(kind.edits(edits).undelete(kind.one.id, old.etag, DO)))
-    errors.append(await refused(kind.edits(edits).purge(kind.one.id, old.etag, DO)))
-    assert {(type(error), error.reason) for error in errors} == {(Conflict, Reason.ETAG_MISMATCH)}
+    changed = await kind.live(edits, kind.one.id)
+    calls = [(changed, kind.edits(edits).update(kind.one.id, old.etag, lambda record: record.value, DO))]
+    calls.append((changed, kind.delete(edits, old.etag)))
+    for now, call in calls:
+        error = await refused(call)
+        assert isinstance(error, EtagMismatch)
+        assert (error.reason, error.record) == (Reason.ETAG_MISMATCH, now)
+    deleted = await kind.delete(edits)
+    for late in (kind.edits(edits).undelete, kind.edits(edits).purge):
+        error = await refused(late(kind.one.id, old.etag, DO))
+        assert isinstance(error, EtagMismatch)
+        assert error.record == deleted
 
 
 @each_kind
@@ -325,7 +333,7 @@ LISTS: dict[str, tuple[Kind, Listed]] = {
     "targets of a namespace by name": (
         KINDS[2],
         lambda e, after, deleted: e.store.targets(
-            after, 1, TargetFilter(None, "dc", "web.example.com", "WEB", deleted)
+            after, 1, TargetFilter(None, "dc", "web.example.com", None, "WEB", deleted)
         ),
     ),
     "templates": (

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from rule_service.api.http.bindings import bindings_of
 from rule_service.api.http.gateway import gateway_routes, request_ids
 from rule_service.api.http.refusals import json_errors
 from rule_service.domain.model import Exporter, Namespace, Target
+from rule_service.store.heartbeats import PostgresHeartbeats
+from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.usecases.discover import Discovery
+from rule_service.usecases.heartbeats import TargetHeartbeats
 from rulecast.process.addresses import HostPort
 from rulecast.process.telemetry import HttpServer
 from rulecast.rpc.channel import open_channel
@@ -40,15 +44,17 @@ from tests.support.worlds import group
 
 DESCRIPTOR = discovery_pb2.DESCRIPTOR.services_by_name["DiscoveryService"]
 PATH = "/api/v1/sd/prometheus"
+STALE_AFTER = timedelta(minutes=5)
 WEB = Target("web", "web.example.com", "10.0.0.1", {"rack": "r1"}, (Exporter("node", 9100),), ("prod-web",))
 DB = Target("db", "db.example.com", "::1", exporters=(Exporter("pg", 9187, "/m", "https"),), group_ids=("prod",))
 
 
 @asynccontextmanager
-async def serving(store: PostgresStore) -> AsyncIterator[str]:
-    """The URL of the HTTP gateway before a gRPC server with the discovery on this store."""
+async def serving(database: Database) -> AsyncIterator[str]:
+    """The URL of the HTTP gateway before a gRPC server with the discovery on this database."""
     async with AsyncExitStack() as stack:
-        register = partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store)))
+        store, heartbeats = PostgresStore(database), TargetHeartbeats(PostgresHeartbeats(database), STALE_AFTER)
+        register = partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store), heartbeats))
         rpc = RpcServer(
             "127.0.0.1:0",
             [Service(DESCRIPTOR.full_name, register)],
@@ -77,7 +83,7 @@ async def discovery(database: str, *targets: Target) -> AsyncIterator[tuple[Post
             group("env/prod/prod-web"),
         )
         await insert(store, *targets)
-        async with serving(store) as url:
+        async with serving(pool) as url:
             yield store, url
 
 

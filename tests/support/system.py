@@ -17,6 +17,7 @@ from deploy.local.prometheus import PrometheusServer
 from rulecast.v1 import common_pb2, delivery_pb2, deployer_pb2, rule_pb2, template_pb2
 from rulecast.v1.delivery_pb2_grpc import DeliveryServiceStub
 from rulecast.v1.deployer_pb2_grpc import DeployerServiceStub
+from rulecast.v1.discovery_pb2_grpc import DiscoveryServiceStub
 from rulecast.v1.group_pb2_grpc import GroupServiceStub
 from rulecast.v1.history_pb2_grpc import HistoryServiceStub
 from rulecast.v1.namespace_pb2_grpc import NamespaceServiceStub
@@ -83,6 +84,10 @@ class Replica:
     @property
     def delivery(self) -> Any:
         return DeliveryServiceStub(self.channel)
+
+    @property
+    def discovery(self) -> Any:
+        return DiscoveryServiceStub(self.channel)
 
 
 @dataclass

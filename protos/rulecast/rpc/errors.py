@@ -7,6 +7,7 @@ BadRequest           one field violation for each Violation: field, description,
 PreconditionFailure  the same for FailedPrecondition: type = reason, subject = field
 RetryInfo            for Unavailable, and for any error whose metadata has `retry_after` (seconds, e.g. "12.5")
 RequestInfo          the request's id, for whoever reads the log afterwards
+and one of the service's own, such as the resource as it is now where somebody else was faster, if there is room for it
 
 A position is appended to the description in words; the first one is also in ErrorInfo's metadata (`line`, `column`).
 What is sent stays below gRPC's limit of 8 KiB for metadata: long texts are cut, and violations that find no room
@@ -93,8 +94,8 @@ def meant(error: Exception, request_id: str = "") -> RulecastError:
     return RulecastError.of("", Reason.INTERNAL, "internal error; the service's log has the details")
 
 
-def to_status(failure: Exception, request_id: str = "") -> status_pb2.Status:
-    """The status a caller gets for what `meant` makes of the failure."""
+def to_status(failure: Exception, request_id: str = "", more: Message | None = None) -> status_pb2.Status:
+    """The status a caller gets for what `meant` makes of the failure. more: a detail to go along if there is room."""
     error = meant(failure, request_id)
     details: list[Message] = []
     if request_id:
@@ -108,6 +109,9 @@ def to_status(failure: Exception, request_id: str = "") -> status_pb2.Status:
     if violations.ByteSize():
         details.append(violations)
     status.details.extend(_packed(details))
+    for packed in _packed([more] if more is not None else []):
+        if status.ByteSize() + packed.ByteSize() <= MAX_STATUS_BYTES:
+            status.details.append(packed)
     return status
 
 

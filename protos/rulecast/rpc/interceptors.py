@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from rulecast.errors import InvalidInput, RulecastError
@@ -43,12 +43,19 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     A RulecastError, or whatever else a handler raises, becomes a status with details. CancelledError passes through:
     swallowing it leaks memory in grpcio 1.85. Handlers have to be async.
 
-    gate: asked before anything of a call is read; the default lets everybody in.
+    gate: asked before anything of a call is read; the default lets everybody in. detail: the service's own detail of
+    an error, if it has one.
     """
 
-    def __init__(self, metrics: RpcMetrics, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        metrics: RpcMetrics,
+        gate: Gate | None = None,
+        detail: Callable[[Exception], Message | None] = lambda _: None,
+    ) -> None:
         self._metrics = metrics
         self._gate = gate or Gate({})
+        self._detail = detail
 
     async def intercept_service(
         self,
@@ -118,7 +125,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             except Exception as error:
                 refused = meant(error, request_id)
                 self._metrics.refused(labels[1], refused)
-                status = rpc_status.to_status(to_status(refused, request_id))
+                status = rpc_status.to_status(to_status(refused, request_id, self._detail(error)))
                 code = status.code
                 trailing = (*(status.trailing_metadata or ()), (REQUEST_ID, request_id))
                 await context.abort(status.code, status.details, trailing)

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from rulecast.v1 import target_pb2 as rulecast_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1brulecast/v1/discovery.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\"T\n\x18ListScrapeTargetsRequest\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x14\n\x0cnamespace_id\x18\x02 \x01(\t\x12\x10\n\x08\x65xporter\x18\x03 \x01(\t\"K\n\x19ListScrapeTargetsResponse\x12.\n\x06groups\x18\x01 \x03(\x0b\x32\x1e.rulecast.v1.ScrapeTargetGroup\"\x8f\x01\n\x11ScrapeTargetGroup\x12\x0f\n\x07targets\x18\x01 \x03(\t\x12:\n\x06labels\x18\x02 \x03(\x0b\x32*.rulecast.v1.ScrapeTargetGroup.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x9e\x01\n\x10\x44iscoveryService\x12\x89\x01\n\x11ListScrapeTargets\x12%.rulecast.v1.ListScrapeTargetsRequest\x1a&.rulecast.v1.ListScrapeTargetsResponse\"%\x82\xd3\xe4\x93\x02\x1f\x12\x15/api/v1/sd/prometheusb\x06groupsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1brulecast/v1/discovery.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x18rulecast/v1/target.proto\"\x82\x01\n\x18ListScrapeTargetsRequest\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x14\n\x0cnamespace_id\x18\x02 \x01(\t\x12\x10\n\x08\x65xporter\x18\x03 \x01(\t\x12,\n\x08statuses\x18\x04 \x03(\x0e\x32\x1a.rulecast.v1.Target.Status\"K\n\x19ListScrapeTargetsResponse\x12.\n\x06groups\x18\x01 \x03(\x0b\x32\x1e.rulecast.v1.ScrapeTargetGroup\"\x8f\x01\n\x11ScrapeTargetGroup\x12\x0f\n\x07targets\x18\x01 \x03(\t\x12:\n\x06labels\x18\x02 \x03(\x0b\x32*.rulecast.v1.ScrapeTargetGroup.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x9e\x01\n\x10\x44iscoveryService\x12\x89\x01\n\x11ListScrapeTargets\x12%.rulecast.v1.ListScrapeTargetsRequest\x1a&.rulecast.v1.ListScrapeTargetsResponse\"%\x82\xd3\xe4\x93\x02\x1f\x12\x15/api/v1/sd/prometheusb\x06groupsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCRAPETARGETGROUP_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_DISCOVERYSERVICE'].methods_by_name['ListScrapeTargets']._loaded_options = None
   _globals['_DISCOVERYSERVICE'].methods_by_name['ListScrapeTargets']._serialized_options = b'\202\323\344\223\002\037\022\025/api/v1/sd/prometheusb\006groups'
-  _globals['_LISTSCRAPETARGETSREQUEST']._serialized_start=74
-  _globals['_LISTSCRAPETARGETSREQUEST']._serialized_end=158
-  _globals['_LISTSCRAPETARGETSRESPONSE']._serialized_start=160
-  _globals['_LISTSCRAPETARGETSRESPONSE']._serialized_end=235
-  _globals['_SCRAPETARGETGROUP']._serialized_start=238
-  _globals['_SCRAPETARGETGROUP']._serialized_end=381
-  _globals['_SCRAPETARGETGROUP_LABELSENTRY']._serialized_start=336
-  _globals['_SCRAPETARGETGROUP_LABELSENTRY']._serialized_end=381
-  _globals['_DISCOVERYSERVICE']._serialized_start=384
-  _globals['_DISCOVERYSERVICE']._serialized_end=542
+  _globals['_LISTSCRAPETARGETSREQUEST']._serialized_start=101
+  _globals['_LISTSCRAPETARGETSREQUEST']._serialized_end=231
+  _globals['_LISTSCRAPETARGETSRESPONSE']._serialized_start=233
+  _globals['_LISTSCRAPETARGETSRESPONSE']._serialized_end=308
+  _globals['_SCRAPETARGETGROUP']._serialized_start=311
+  _globals['_SCRAPETARGETGROUP']._serialized_end=454
+  _globals['_SCRAPETARGETGROUP_LABELSENTRY']._serialized_start=409
+  _globals['_SCRAPETARGETGROUP_LABELSENTRY']._serialized_end=454
+  _globals['_DISCOVERYSERVICE']._serialized_start=457
+  _globals['_DISCOVERYSERVICE']._serialized_end=615
 # @@protoc_insertion_point(module_scope)

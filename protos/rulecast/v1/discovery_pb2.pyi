@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from rulecast.v1 import target_pb2 as _target_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -27,22 +28,30 @@ class ListScrapeTargetsRequest(_message.Message):
     GROUP_ID_FIELD_NUMBER: _builtins.int
     NAMESPACE_ID_FIELD_NUMBER: _builtins.int
     EXPORTER_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """Only the targets in this group or in a descendant of it."""
     namespace_id: _builtins.str
     """Only the targets that are in a group of this namespace."""
     exporter: _builtins.str
     """Only the exporters of this name, for example `node`."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_target_pb2.Target.Status.ValueType]:
+        """Only the targets with one of these statuses, for example `?statuses=UP&statuses=UNKNOWN`. Without it: all, since a
+        Prometheus that does not scrape a host can not tell that it is down.
+        """
+
     def __init__(
         self,
         *,
         group_id: _builtins.str = ...,
         namespace_id: _builtins.str = ...,
         exporter: _builtins.str = ...,
+        statuses: _abc.Iterable[_target_pb2.Target.Status.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exporter", b"exporter", "group_id", b"group_id", "namespace_id", b"namespace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exporter", b"exporter", "group_id", b"group_id", "namespace_id", b"namespace_id", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -100,7 +109,7 @@ class ScrapeTargetGroup(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """One `host:port` to scrape: the target's address and the exporter's port."""
+        """One `host:port` to scrape: the host of the target's address, and the exporter's port."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -60,7 +60,9 @@ Global___ResourceAction: _TypeAlias = ResourceAction  # noqa: Y015
 
 @_typing.final
 class Resource(_message.Message):
-    """Something that is stored, as it was at a time. Without etag and metadata, which are those of the moment."""
+    """Something that is stored. In the history as it was at a time, without etag and metadata, which are those of the
+    moment. In the details of an error ABORTED as it is now, with both: someone else has changed it meanwhile.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rulecast.v1 import common_pb2 as rulecast_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18rulecast/v1/target.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\x9d\x02\n\x06Target\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\x16\n\x08hostname\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12/\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.rulecast.v1.Target.LabelsEntry\x12(\n\texporters\x18\x05 \x03(\x0b\x32\x15.rulecast.v1.Exporter\x12\x11\n\tgroup_ids\x18\x06 \x03(\t\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12-\n\x08metadata\x18\x08 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x08\x45xporter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06scheme\x18\x04 \x01(\t\"{\n\x13\x43reateTargetRequest\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.TargetB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14\x43reateTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"$\n\x10GetTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x99\x01\n\x12ListTargetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08group_id\x18\x03 \x01(\t\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x07 \x01(\x08\x12\x14\n\x0cnamespace_id\x18\t \x01(\t\x12\x0c\n\x04text\x18\n \x01(\t\"T\n\x13ListTargetsResponse\x12$\n\x07targets\x18\x01 \x03(\x0b\x32\x13.rulecast.v1.Target\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x13UpdateTargetRequest\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.TargetB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14UpdateTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\\\n\x13\x44\x65leteTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14\x44\x65leteTargetResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\x12#\n\x06target\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Target\"^\n\x15UndeleteTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"b\n\x16UndeleteTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"[\n\x12PurgeTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\":\n\x13PurgeTargetResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\"+\n\x16\x42\x61tchGetTargetsRequest\x12\x11\n\x03ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"?\n\x17\x42\x61tchGetTargetsResponse\x12$\n\x07targets\x18\x01 \x03(\x0b\x32\x13.rulecast.v1.Target2\xb9\x07\n\rTargetService\x12o\n\x0c\x43reateTarget\x12 .rulecast.v1.CreateTargetRequest\x1a!.rulecast.v1.CreateTargetResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/targets:\x01*\x12]\n\tGetTarget\x12\x1d.rulecast.v1.GetTargetRequest\x1a\x13.rulecast.v1.Target\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/targets/{id}\x12i\n\x0bListTargets\x12\x1f.rulecast.v1.ListTargetsRequest\x1a .rulecast.v1.ListTargetsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/targets\x12{\n\x0cUpdateTarget\x12 .rulecast.v1.UpdateTargetRequest\x1a!.rulecast.v1.UpdateTargetResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/api/v1/targets/{target.id}:\x01*\x12q\n\x0c\x44\x65leteTarget\x12 .rulecast.v1.DeleteTargetRequest\x1a!.rulecast.v1.DeleteTargetResponse\"\x1c\x82\xd3\xe4\x93\x02\x16*\x14/api/v1/targets/{id}\x12\x83\x01\n\x0eUndeleteTarget\x12\".rulecast.v1.UndeleteTargetRequest\x1a#.rulecast.v1.UndeleteTargetResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/api/v1/targets/{id}:undelete:\x01*\x12w\n\x0bPurgeTarget\x12\x1f.rulecast.v1.PurgeTargetRequest\x1a .rulecast.v1.PurgeTargetResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/targets/{id}:purge:\x01*\x12~\n\x0f\x42\x61tchGetTargets\x12#.rulecast.v1.BatchGetTargetsRequest\x1a$.rulecast.v1.BatchGetTargetsResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/api/v1/targets:batchGetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18rulecast/v1/target.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rulecast/v1/common.proto\"\xe6\x03\n\x06Target\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\x16\n\x08hostname\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12/\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.rulecast.v1.Target.LabelsEntry\x12(\n\texporters\x18\x05 \x03(\x0b\x32\x15.rulecast.v1.Exporter\x12\x11\n\tgroup_ids\x18\x06 \x03(\t\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12-\n\x08metadata\x18\x08 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\x12\x30\n\x06status\x18\t \x01(\x0e\x32\x1a.rulecast.v1.Target.StatusB\x04\xe2\x41\x01\x03\x12\x38\n\x0elast_seen_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"[\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x06\n\x02UP\x10\x01\x12\x08\n\x04\x44OWN\x10\x02\x12\x0f\n\x0bMAINTENANCE\x10\x03\x12\x0b\n\x07UNKNOWN\x10\x04\x12\t\n\x05STALE\x10\x05\"D\n\x08\x45xporter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06scheme\x18\x04 \x01(\t\"{\n\x13\x43reateTargetRequest\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.TargetB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14\x43reateTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"$\n\x10GetTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xc7\x01\n\x12ListTargetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08group_id\x18\x03 \x01(\t\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12,\n\x08statuses\x18\x05 \x03(\x0e\x32\x1a.rulecast.v1.Target.Status\x12\x14\n\x0cshow_deleted\x18\x07 \x01(\x08\x12\x14\n\x0cnamespace_id\x18\t \x01(\t\x12\x0c\n\x04text\x18\n \x01(\t\"T\n\x13ListTargetsResponse\x12$\n\x07targets\x18\x01 \x03(\x0b\x32\x13.rulecast.v1.Target\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x13UpdateTargetRequest\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.TargetB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14UpdateTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\\\n\x13\x44\x65leteTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14\x44\x65leteTargetResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\x12#\n\x06target\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Target\"^\n\x15UndeleteTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"b\n\x16UndeleteTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"[\n\x12PurgeTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\":\n\x13PurgeTargetResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\"Q\n\x17HeartbeatTargetsRequest\x12\x36\n\nheartbeats\x18\x01 \x03(\x0b\x32\x1c.rulecast.v1.TargetHeartbeatB\x04\xe2\x41\x01\x02\"V\n\x0fTargetHeartbeat\x12\x17\n\ttarget_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.rulecast.v1.Target.Status\"/\n\x18HeartbeatTargetsResponse\x12\x13\n\x0bunknown_ids\x18\x01 \x03(\t\"+\n\x16\x42\x61tchGetTargetsRequest\x12\x11\n\x03ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"?\n\x17\x42\x61tchGetTargetsResponse\x12$\n\x07targets\x18\x01 \x03(\x0b\x32\x13.rulecast.v1.Target2\xc1\x08\n\rTargetService\x12o\n\x0c\x43reateTarget\x12 .rulecast.v1.CreateTargetRequest\x1a!.rulecast.v1.CreateTargetResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/targets:\x01*\x12]\n\tGetTarget\x12\x1d.rulecast.v1.GetTargetRequest\x1a\x13.rulecast.v1.Target\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/targets/{id}\x12i\n\x0bListTargets\x12\x1f.rulecast.v1.ListTargetsRequest\x1a .rulecast.v1.ListTargetsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/targets\x12{\n\x0cUpdateTarget\x12 .rulecast.v1.UpdateTargetRequest\x1a!.rulecast.v1.UpdateTargetResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/api/v1/targets/{target.id}:\x01*\x12q\n\x0c\x44\x65leteTarget\x12 .rulecast.v1.DeleteTargetRequest\x1a!.rulecast.v1.DeleteTargetResponse\"\x1c\x82\xd3\xe4\x93\x02\x16*\x14/api/v1/targets/{id}\x12\x85\x01\n\x10HeartbeatTargets\x12$.rulecast.v1.HeartbeatTargetsRequest\x1a%.rulecast.v1.HeartbeatTargetsResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/targets:heartbeat:\x01*\x12\x83\x01\n\x0eUndeleteTarget\x12\".rulecast.v1.UndeleteTargetRequest\x1a#.rulecast.v1.UndeleteTargetResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/api/v1/targets/{id}:undelete:\x01*\x12w\n\x0bPurgeTarget\x12\x1f.rulecast.v1.PurgeTargetRequest\x1a .rulecast.v1.PurgeTargetResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/v1/targets/{id}:purge:\x01*\x12~\n\x0f\x42\x61tchGetTargets\x12#.rulecast.v1.BatchGetTargetsRequest\x1a$.rulecast.v1.BatchGetTargetsResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/api/v1/targets:batchGetb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGET'].fields_by_name['hostname']._serialized_options = b'\342A\001\002'
   _globals['_TARGET'].fields_by_name['metadata']._loaded_options = None
   _globals['_TARGET'].fields_by_name['metadata']._serialized_options = b'\342A\001\003'
+  _globals['_TARGET'].fields_by_name['status']._loaded_options = None
+  _globals['_TARGET'].fields_by_name['status']._serialized_options = b'\342A\001\003'
+  _globals['_TARGET'].fields_by_name['last_seen_time']._loaded_options = None
+  _globals['_TARGET'].fields_by_name['last_seen_time']._serialized_options = b'\342A\001\003'
   _globals['_CREATETARGETREQUEST'].fields_by_name['target']._loaded_options = None
   _globals['_CREATETARGETREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\002'
   _globals['_GETTARGETREQUEST'].fields_by_name['id']._loaded_options = None
@@ -55,6 +60,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNDELETETARGETREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
   _globals['_PURGETARGETREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_PURGETARGETREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_HEARTBEATTARGETSREQUEST'].fields_by_name['heartbeats']._loaded_options = None
+  _globals['_HEARTBEATTARGETSREQUEST'].fields_by_name['heartbeats']._serialized_options = b'\342A\001\002'
+  _globals['_TARGETHEARTBEAT'].fields_by_name['target_id']._loaded_options = None
+  _globals['_TARGETHEARTBEAT'].fields_by_name['target_id']._serialized_options = b'\342A\001\002'
   _globals['_BATCHGETTARGETSREQUEST'].fields_by_name['ids']._loaded_options = None
   _globals['_BATCHGETTARGETSREQUEST'].fields_by_name['ids']._serialized_options = b'\342A\001\002'
   _globals['_TARGETSERVICE'].methods_by_name['CreateTarget']._loaded_options = None
@@ -67,48 +76,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGETSERVICE'].methods_by_name['UpdateTarget']._serialized_options = b'\202\323\344\223\002 2\033/api/v1/targets/{target.id}:\001*'
   _globals['_TARGETSERVICE'].methods_by_name['DeleteTarget']._loaded_options = None
   _globals['_TARGETSERVICE'].methods_by_name['DeleteTarget']._serialized_options = b'\202\323\344\223\002\026*\024/api/v1/targets/{id}'
+  _globals['_TARGETSERVICE'].methods_by_name['HeartbeatTargets']._loaded_options = None
+  _globals['_TARGETSERVICE'].methods_by_name['HeartbeatTargets']._serialized_options = b'\202\323\344\223\002\036\"\031/api/v1/targets:heartbeat:\001*'
   _globals['_TARGETSERVICE'].methods_by_name['UndeleteTarget']._loaded_options = None
   _globals['_TARGETSERVICE'].methods_by_name['UndeleteTarget']._serialized_options = b'\202\323\344\223\002\"\"\035/api/v1/targets/{id}:undelete:\001*'
   _globals['_TARGETSERVICE'].methods_by_name['PurgeTarget']._loaded_options = None
   _globals['_TARGETSERVICE'].methods_by_name['PurgeTarget']._serialized_options = b'\202\323\344\223\002\037\"\032/api/v1/targets/{id}:purge:\001*'
   _globals['_TARGETSERVICE'].methods_by_name['BatchGetTargets']._loaded_options = None
   _globals['_TARGETSERVICE'].methods_by_name['BatchGetTargets']._serialized_options = b'\202\323\344\223\002\032\022\030/api/v1/targets:batchGet'
-  _globals['_TARGET']._serialized_start=165
-  _globals['_TARGET']._serialized_end=450
-  _globals['_TARGET_LABELSENTRY']._serialized_start=405
-  _globals['_TARGET_LABELSENTRY']._serialized_end=450
-  _globals['_EXPORTER']._serialized_start=452
-  _globals['_EXPORTER']._serialized_end=520
-  _globals['_CREATETARGETREQUEST']._serialized_start=522
-  _globals['_CREATETARGETREQUEST']._serialized_end=645
-  _globals['_CREATETARGETRESPONSE']._serialized_start=647
-  _globals['_CREATETARGETRESPONSE']._serialized_end=743
-  _globals['_GETTARGETREQUEST']._serialized_start=745
-  _globals['_GETTARGETREQUEST']._serialized_end=781
-  _globals['_LISTTARGETSREQUEST']._serialized_start=784
-  _globals['_LISTTARGETSREQUEST']._serialized_end=937
-  _globals['_LISTTARGETSRESPONSE']._serialized_start=939
-  _globals['_LISTTARGETSRESPONSE']._serialized_end=1023
-  _globals['_UPDATETARGETREQUEST']._serialized_start=1026
-  _globals['_UPDATETARGETREQUEST']._serialized_end=1178
-  _globals['_UPDATETARGETRESPONSE']._serialized_start=1180
-  _globals['_UPDATETARGETRESPONSE']._serialized_end=1276
-  _globals['_DELETETARGETREQUEST']._serialized_start=1278
-  _globals['_DELETETARGETREQUEST']._serialized_end=1370
-  _globals['_DELETETARGETRESPONSE']._serialized_start=1372
-  _globals['_DELETETARGETRESPONSE']._serialized_end=1468
-  _globals['_UNDELETETARGETREQUEST']._serialized_start=1470
-  _globals['_UNDELETETARGETREQUEST']._serialized_end=1564
-  _globals['_UNDELETETARGETRESPONSE']._serialized_start=1566
-  _globals['_UNDELETETARGETRESPONSE']._serialized_end=1664
-  _globals['_PURGETARGETREQUEST']._serialized_start=1666
-  _globals['_PURGETARGETREQUEST']._serialized_end=1757
-  _globals['_PURGETARGETRESPONSE']._serialized_start=1759
-  _globals['_PURGETARGETRESPONSE']._serialized_end=1817
-  _globals['_BATCHGETTARGETSREQUEST']._serialized_start=1819
-  _globals['_BATCHGETTARGETSREQUEST']._serialized_end=1862
-  _globals['_BATCHGETTARGETSRESPONSE']._serialized_start=1864
-  _globals['_BATCHGETTARGETSRESPONSE']._serialized_end=1927
-  _globals['_TARGETSERVICE']._serialized_start=1930
-  _globals['_TARGETSERVICE']._serialized_end=2883
+  _globals['_TARGET']._serialized_start=198
+  _globals['_TARGET']._serialized_end=684
+  _globals['_TARGET_LABELSENTRY']._serialized_start=546
+  _globals['_TARGET_LABELSENTRY']._serialized_end=591
+  _globals['_TARGET_STATUS']._serialized_start=593
+  _globals['_TARGET_STATUS']._serialized_end=684
+  _globals['_EXPORTER']._serialized_start=686
+  _globals['_EXPORTER']._serialized_end=754
+  _globals['_CREATETARGETREQUEST']._serialized_start=756
+  _globals['_CREATETARGETREQUEST']._serialized_end=879
+  _globals['_CREATETARGETRESPONSE']._serialized_start=881
+  _globals['_CREATETARGETRESPONSE']._serialized_end=977
+  _globals['_GETTARGETREQUEST']._serialized_start=979
+  _globals['_GETTARGETREQUEST']._serialized_end=1015
+  _globals['_LISTTARGETSREQUEST']._serialized_start=1018
+  _globals['_LISTTARGETSREQUEST']._serialized_end=1217
+  _globals['_LISTTARGETSRESPONSE']._serialized_start=1219
+  _globals['_LISTTARGETSRESPONSE']._serialized_end=1303
+  _globals['_UPDATETARGETREQUEST']._serialized_start=1306
+  _globals['_UPDATETARGETREQUEST']._serialized_end=1458
+  _globals['_UPDATETARGETRESPONSE']._serialized_start=1460
+  _globals['_UPDATETARGETRESPONSE']._serialized_end=1556
+  _globals['_DELETETARGETREQUEST']._serialized_start=1558
+  _globals['_DELETETARGETREQUEST']._serialized_end=1650
+  _globals['_DELETETARGETRESPONSE']._serialized_start=1652
+  _globals['_DELETETARGETRESPONSE']._serialized_end=1748
+  _globals['_UNDELETETARGETREQUEST']._serialized_start=1750
+  _globals['_UNDELETETARGETREQUEST']._serialized_end=1844
+  _globals['_UNDELETETARGETRESPONSE']._serialized_start=1846
+  _globals['_UNDELETETARGETRESPONSE']._serialized_end=1944
+  _globals['_PURGETARGETREQUEST']._serialized_start=1946
+  _globals['_PURGETARGETREQUEST']._serialized_end=2037
+  _globals['_PURGETARGETRESPONSE']._serialized_start=2039
+  _globals['_PURGETARGETRESPONSE']._serialized_end=2097
+  _globals['_HEARTBEATTARGETSREQUEST']._serialized_start=2099
+  _globals['_HEARTBEATTARGETSREQUEST']._serialized_end=2180
+  _globals['_TARGETHEARTBEAT']._serialized_start=2182
+  _globals['_TARGETHEARTBEAT']._serialized_end=2268
+  _globals['_HEARTBEATTARGETSRESPONSE']._serialized_start=2270
+  _globals['_HEARTBEATTARGETSRESPONSE']._serialized_end=2317
+  _globals['_BATCHGETTARGETSREQUEST']._serialized_start=2319
+  _globals['_BATCHGETTARGETSREQUEST']._serialized_end=2362
+  _globals['_BATCHGETTARGETSRESPONSE']._serialized_start=2364
+  _globals['_BATCHGETTARGETSRESPONSE']._serialized_end=2427
+  _globals['_TARGETSERVICE']._serialized_start=2430
+  _globals['_TARGETSERVICE']._serialized_end=3519
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,9 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rulecast.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -25,6 +27,39 @@ class Target(_message.Message):
     """A monitored host."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Status:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Target._Status.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATUS_UNSPECIFIED: Target._Status.ValueType  # 0
+        UP: Target._Status.ValueType  # 1
+        """It does what it should."""
+        DOWN: Target._Status.ValueType  # 2
+        """It does not."""
+        MAINTENANCE: Target._Status.ValueType  # 3
+        """It is being worked on."""
+        UNKNOWN: Target._Status.ValueType  # 4
+        """Nobody has said."""
+        STALE: Target._Status.ValueType  # 5
+        """Whatever was said of it last was said too long ago: by default 5 minutes, a setting of the service."""
+
+    class Status(_Status, metaclass=_StatusEnumTypeWrapper):
+        """How a target is, as far as HeartbeatTargets has said."""
+
+    STATUS_UNSPECIFIED: Target.Status.ValueType  # 0
+    UP: Target.Status.ValueType  # 1
+    """It does what it should."""
+    DOWN: Target.Status.ValueType  # 2
+    """It does not."""
+    MAINTENANCE: Target.Status.ValueType  # 3
+    """It is being worked on."""
+    UNKNOWN: Target.Status.ValueType  # 4
+    """Nobody has said."""
+    STALE: Target.Status.ValueType  # 5
+    """Whatever was said of it last was said too long ago: by default 5 minutes, a setting of the service."""
 
     @_typing.final
     class LabelsEntry(_message.Message):
@@ -54,14 +89,20 @@ class Target(_message.Message):
     GROUP_IDS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, or made when left empty: `[a-z0-9]` and `-`, at most 63 characters."""
     hostname: _builtins.str
     """The host's name, for example `web-1.example.com`."""
     address: _builtins.str
-    """IP address or name under which it is reached. Default: the hostname."""
+    """IP address or name under which it is reached, for example `10.0.0.1`, `web-1.lan`, `[2001:db8::1]`; default: the
+    hostname. A port behind it (`10.0.0.1:22`) is where the host itself answers: exporters are scraped at their own.
+    """
     etag: _builtins.str
     """Changes with every change. Send it with an update or a deletion to make sure that nobody was faster."""
+    status: Global___Target.Status.ValueType
+    """How it is now."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further Prometheus labels of its series. The namespaces' labels come from its groups."""
@@ -76,6 +117,10 @@ class Target(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _common_pb2.Metadata: ...
+    @_builtins.property
+    def last_seen_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last heard of. Unset: never."""
+
     def __init__(
         self,
         *,
@@ -87,10 +132,12 @@ class Target(_message.Message):
         group_ids: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
         metadata: _common_pb2.Metadata | None = ...,
+        status: Global___Target.Status.ValueType = ...,
+        last_seen_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_time", b"last_seen_time", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "etag", b"etag", "exporters", b"exporters", "group_ids", b"group_ids", "hostname", b"hostname", "id", b"id", "labels", b"labels", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "etag", b"etag", "exporters", b"exporters", "group_ids", b"group_ids", "hostname", b"hostname", "id", b"id", "labels", b"labels", "last_seen_time", b"last_seen_time", "metadata", b"metadata", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,6 +266,7 @@ class ListTargetsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     GROUP_ID_FIELD_NUMBER: _builtins.int
     HOSTNAME_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     NAMESPACE_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
@@ -236,6 +284,10 @@ class ListTargetsRequest(_message.Message):
     """Only the targets in a group of this namespace."""
     text: _builtins.str
     """Only targets with this text in their id, hostname or address. Capitals do not matter."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___Target.Status.ValueType]:
+        """Only targets with one of these statuses."""
+
     def __init__(
         self,
         *,
@@ -243,13 +295,14 @@ class ListTargetsRequest(_message.Message):
         page_token: _builtins.str = ...,
         group_id: _builtins.str = ...,
         hostname: _builtins.str = ...,
+        statuses: _abc.Iterable[Global___Target.Status.ValueType] | None = ...,
         show_deleted: _builtins.bool = ...,
         namespace_id: _builtins.str = ...,
         text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "hostname", b"hostname", "namespace_id", b"namespace_id", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "hostname", b"hostname", "namespace_id", b"namespace_id", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted", "statuses", b"statuses", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,6 +558,76 @@ class PurgeTargetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PurgeTargetResponse: _TypeAlias = PurgeTargetResponse  # noqa: Y015
+
+@_typing.final
+class HeartbeatTargetsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heartbeats(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetHeartbeat]:
+        """1 to 1000. Of two for one target the last one counts."""
+
+    def __init__(
+        self,
+        *,
+        heartbeats: _abc.Iterable[Global___TargetHeartbeat] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeats", b"heartbeats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatTargetsRequest: _TypeAlias = HeartbeatTargetsRequest  # noqa: Y015
+
+@_typing.final
+class TargetHeartbeat(_message.Message):
+    """A sign of life of one target."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    target_id: _builtins.str
+    """The target's id."""
+    status: Global___Target.Status.ValueType
+    """UP, DOWN, MAINTENANCE or UNKNOWN. Left out: it stays what it was, and is UP where nothing was said before."""
+    def __init__(
+        self,
+        *,
+        target_id: _builtins.str = ...,
+        status: Global___Target.Status.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status", "target_id", b"target_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TargetHeartbeat: _TypeAlias = TargetHeartbeat  # noqa: Y015
+
+@_typing.final
+class HeartbeatTargetsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNKNOWN_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unknown_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids that no target has, or only a deleted one. All others are taken."""
+
+    def __init__(
+        self,
+        *,
+        unknown_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unknown_ids", b"unknown_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatTargetsResponse: _TypeAlias = HeartbeatTargetsResponse  # noqa: Y015
 
 @_typing.final
 class BatchGetTargetsRequest(_message.Message):

@@ -60,6 +60,11 @@ class TargetServiceStub:
                 request_serializer=rulecast_dot_v1_dot_target__pb2.DeleteTargetRequest.SerializeToString,
                 response_deserializer=rulecast_dot_v1_dot_target__pb2.DeleteTargetResponse.FromString,
                 _registered_method=True)
+        self.HeartbeatTargets = channel.unary_unary(
+                '/rulecast.v1.TargetService/HeartbeatTargets',
+                request_serializer=rulecast_dot_v1_dot_target__pb2.HeartbeatTargetsRequest.SerializeToString,
+                response_deserializer=rulecast_dot_v1_dot_target__pb2.HeartbeatTargetsResponse.FromString,
+                _registered_method=True)
         self.UndeleteTarget = channel.unary_unary(
                 '/rulecast.v1.TargetService/UndeleteTarget',
                 request_serializer=rulecast_dot_v1_dot_target__pb2.UndeleteTargetRequest.SerializeToString,
@@ -117,6 +122,15 @@ class TargetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HeartbeatTargets(self, request, context):
+        """Tells that targets are alive and, where it is known, how they are; for an agent on a host, or an inventory system.
+        Cheap: no revision, no history, and the etags stay. Whoever says MAINTENANCE or DOWN goes on saying so: a target
+        that is not heard of for 5 minutes (a setting of the service) is STALE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UndeleteTarget(self, request, context):
         """Brings a deleted target back as it was. NOT_FOUND when one of its groups is
         gone; ALREADY_EXISTS when it is not deleted.
@@ -168,6 +182,11 @@ def add_TargetServiceServicer_to_server(servicer, server):
                     servicer.DeleteTarget,
                     request_deserializer=rulecast_dot_v1_dot_target__pb2.DeleteTargetRequest.FromString,
                     response_serializer=rulecast_dot_v1_dot_target__pb2.DeleteTargetResponse.SerializeToString,
+            ),
+            'HeartbeatTargets': grpc.unary_unary_rpc_method_handler(
+                    servicer.HeartbeatTargets,
+                    request_deserializer=rulecast_dot_v1_dot_target__pb2.HeartbeatTargetsRequest.FromString,
+                    response_serializer=rulecast_dot_v1_dot_target__pb2.HeartbeatTargetsResponse.SerializeToString,
             ),
             'UndeleteTarget': grpc.unary_unary_rpc_method_handler(
                     servicer.UndeleteTarget,
@@ -321,6 +340,33 @@ class TargetService:
             '/rulecast.v1.TargetService/DeleteTarget',
             rulecast_dot_v1_dot_target__pb2.DeleteTargetRequest.SerializeToString,
             rulecast_dot_v1_dot_target__pb2.DeleteTargetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HeartbeatTargets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rulecast.v1.TargetService/HeartbeatTargets',
+            rulecast_dot_v1_dot_target__pb2.HeartbeatTargetsRequest.SerializeToString,
+            rulecast_dot_v1_dot_target__pb2.HeartbeatTargetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,11 @@ class TargetServiceStub:
     """Deletes a target softly: it is discovered no more, it can still be read and brought back, for 30 days unless the
     service is set otherwise.
     """
+    HeartbeatTargets: _grpc.UnaryUnaryMultiCallable[_target_pb2.HeartbeatTargetsRequest, _target_pb2.HeartbeatTargetsResponse]
+    """Tells that targets are alive and, where it is known, how they are; for an agent on a host, or an inventory system.
+    Cheap: no revision, no history, and the etags stay. Whoever says MAINTENANCE or DOWN goes on saying so: a target
+    that is not heard of for 5 minutes (a setting of the service) is STALE.
+    """
     UndeleteTarget: _grpc.UnaryUnaryMultiCallable[_target_pb2.UndeleteTargetRequest, _target_pb2.UndeleteTargetResponse]
     """Brings a deleted target back as it was. NOT_FOUND when one of its groups is
     gone; ALREADY_EXISTS when it is not deleted.
@@ -73,6 +78,11 @@ class TargetServiceAsyncStub(TargetServiceStub):
     DeleteTarget: _aio.UnaryUnaryMultiCallable[_target_pb2.DeleteTargetRequest, _target_pb2.DeleteTargetResponse]  # type: ignore[assignment]
     """Deletes a target softly: it is discovered no more, it can still be read and brought back, for 30 days unless the
     service is set otherwise.
+    """
+    HeartbeatTargets: _aio.UnaryUnaryMultiCallable[_target_pb2.HeartbeatTargetsRequest, _target_pb2.HeartbeatTargetsResponse]  # type: ignore[assignment]
+    """Tells that targets are alive and, where it is known, how they are; for an agent on a host, or an inventory system.
+    Cheap: no revision, no history, and the etags stay. Whoever says MAINTENANCE or DOWN goes on saying so: a target
+    that is not heard of for 5 minutes (a setting of the service) is STALE.
     """
     UndeleteTarget: _aio.UnaryUnaryMultiCallable[_target_pb2.UndeleteTargetRequest, _target_pb2.UndeleteTargetResponse]  # type: ignore[assignment]
     """Brings a deleted target back as it was. NOT_FOUND when one of its groups is
@@ -129,6 +139,17 @@ class TargetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_target_pb2.DeleteTargetResponse, _abc.Awaitable[_target_pb2.DeleteTargetResponse]]:
         """Deletes a target softly: it is discovered no more, it can still be read and brought back, for 30 days unless the
         service is set otherwise.
+        """
+
+    @_abc_1.abstractmethod
+    def HeartbeatTargets(
+        self,
+        request: _target_pb2.HeartbeatTargetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_target_pb2.HeartbeatTargetsResponse, _abc.Awaitable[_target_pb2.HeartbeatTargetsResponse]]:
+        """Tells that targets are alive and, where it is known, how they are; for an agent on a host, or an inventory system.
+        Cheap: no revision, no history, and the etags stay. Whoever says MAINTENANCE or DOWN goes on saying so: a target
+        that is not heard of for 5 minutes (a setting of the service) is STALE.
         """
 
     @_abc_1.abstractmethod

@@ -33,6 +33,15 @@ def error_schemas() -> dict[str, Json]:
         ),
         "RetryInfo": _detail("RetryInfo", "When to try again.", retry_delay={"type": "string", "examples": ["1s"]}),
         "RequestInfo": _detail("RequestInfo", "By which the service's log has more.", request_id=_TEXT),
+        "CurrentState": _detail(
+            "CurrentState",
+            "Of an error ABORTED about an etag: the resource as it is now. Left out where it is very large.",
+            namespace=_reference("Namespace"),
+            group=_reference("Group"),
+            target=_reference("Target"),
+            template=_reference("AlertTemplate"),
+            rule=_reference("AlertRule"),
+        ),
     }
     return {
         "Error": _object(
@@ -79,7 +88,8 @@ def _list(**properties: Json) -> Json:
 
 
 def _type(name: str) -> str:
-    return f"type.googleapis.com/google.rpc.{name}"
+    of_ours = {"CurrentState": "rulecast.v1.Resource"}
+    return f"type.googleapis.com/{of_ours.get(name, f'google.rpc.{name}')}"
 
 
 def _reference(name: str) -> Json:
