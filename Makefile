@@ -22,13 +22,14 @@ test: setup ## all tests but the long ones, on real PostgreSQL and Prometheus (A
 test-images: setup ## the images and Compose, built and started; fails where there is no Docker engine
 	$(PY) -m pytest -m images tests/images $(ARGS)
 
-check: setup ## format, lint, types, import contracts, generated code, locks
+check: setup ## format, lint, types, import contracts, generated code, locks, manifests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PY) -m deploy.proto --check
 	$(PY) -m deploy.lock --check
+	$(PY) -m deploy.manifests --check
 
 format: setup ## puts every Python file into shape
 	$(BIN)/ruff format .
