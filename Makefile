@@ -28,7 +28,7 @@ coverage: setup ## the tests once more, and how much of our code they run; fails
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
-check: setup ## format, lint, types, import contracts, generated code, locks
+check: setup ## format, lint, types, import contracts, generated code and pages, locks, manifests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -37,6 +37,7 @@ check: setup ## format, lint, types, import contracts, generated code, locks
 	$(PY) -m deploy.lock --check
 	$(PY) -m deploy.metrics --check
 	$(PY) -m deploy.alerts --check
+	$(PY) -m deploy.manifests --check
 
 format: setup ## puts every Python file into shape
 	$(BIN)/ruff format .

@@ -33,7 +33,7 @@ _VIA = re.compile(r"    #(?: via)? +(\S.*)")
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """One package of the lock. text: its lines as they stand there. via: the packages that ask for it."""
+    """One package of the lock. text: its lines, without comments. via: the packages that ask for it."""
 
     name: str
     text: str
@@ -58,7 +58,8 @@ def locked(lock: str) -> Iterator[Locked]:
     """The packages of a lock, in its order."""
     for text in re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]:
         via = [found[1] for found in map(_VIA.fullmatch, text.splitlines()) if found]
-        yield Locked(package_name(text), text, frozenset(package_name(each) for each in via if _NAME.match(each)))
+        lines = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("    #"))
+        yield Locked(package_name(text), lines, frozenset(package_name(each) for each in via if _NAME.match(each)))
 
 
 def part(lock: str, wanted: Set[str]) -> str:

@@ -1,5 +1,6 @@
 """`docker compose up` as a person uses it: the same demo as `make up`."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -84,15 +85,22 @@ def test_only_the_deployer_can_write_the_rules(project: str) -> None:
 async def test_an_edit_arrives_although_a_part_was_killed(project: str, service: str) -> None:
     docker("kill", of(service))
     docker("start", of(service))
-    body = {"rule": {"config": {"annotations": {"killed": service}}}, "wait_for": "ACTIVE"}
+    url = f"{PUBLISHED.rule_service_http}/api/v1/alert-rules/high-cpu-production"
+    annotations = {"killed": service}
+
+    async def saved() -> bool:
+        body = json.dumps({"rule": {"config": {"annotations": annotations}}})
+        with contextlib.suppress(aiohttp.ClientError):
+            async with aiohttp.ClientSession() as http, http.patch(url, data=body) as response:
+                return response.status == 200
+        return False
+
+    await wait_for(saved, timeout=180, every=1)
+    revision = (await answer(f"{PUBLISHED.rule_service_http}/api/v1/prometheus/status"))["revision"]
 
     async def active() -> bool:
-        url = f"{PUBLISHED.rule_service_http}/api/v1/alert-rules/high-cpu-production"
-        try:
-            async with aiohttp.ClientSession() as http, http.patch(url, data=json.dumps(body)) as response:
-                return response.status == 200
-        except aiohttp.ClientError:
-            return False
+        rollout = await answer(f"{PUBLISHED.rule_service_http}/api/v1/rollouts/{revision}")
+        return bool(rollout["state"] == "ACTIVE")
 
     await wait_for(active, timeout=180, every=1)
     rules = (await answer(f"{PUBLISHED.prometheus}/api/v1/rules", type="alert"))["data"]["groups"]

@@ -1,0 +1,271 @@
+"""The Kubernetes manifests: safe to run under the restricted profile, and fitting together."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import manifests
+from deploy.manifests import MANIFESTS, VARIANTS, broken_schemas, objects, problems
+from deployer_service import settings as deployer_settings
+from rule_service import settings as rule_service_settings
+from rulecast.process.settings import Section, load_settings
+from tests.support.promtool import promtool
+
+NAMES = sorted(VARIANTS)
+RULES = "/etc/prometheus/rules/generated"
+MODELS: Mapping[str, tuple[type[Section], str]] = {
+    "rule-service": (rule_service_settings.Settings, rule_service_settings.PREFIX),
+    "deployer": (deployer_settings.Settings, deployer_settings.PREFIX),
+}
+VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+"""The kinds that the restricted profile allows."""
+Thing = Mapping[str, Any]
+
+
+def things(name: str, kind: str) -> list[dict[str, Any]]:
+    return [each for each in objects(MANIFESTS / name) if each["kind"] == kind]
+
+
+def thing(name: str, kind: str, its: str) -> dict[str, Any]:
+    return next(each for each in things(name, kind) if each["metadata"]["name"] == its)
+
+
+def pods(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The specification of every pod, by the name of what makes it. Of prometheus-operator's: what we add to it."""
+    for each in objects(MANIFESTS / name):
+        if each["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+            yield each["metadata"]["name"], each["spec"]["template"]["spec"]
+        elif each["kind"] == "Prometheus":
+            yield each["metadata"]["name"], each["spec"]
+
+
+def containers(pod: Thing) -> list[Thing]:
+    """All of a pod, but the operator's own, to which we add mounts alone."""
+    return [each for each in (*pod.get("initContainers", []), *pod["containers"]) if "image" in each]
+
+
+EVERY_POD = [pytest.param(pod, id=f"{name}: {its}") for name in NAMES for its, pod in pods(name)]
+EVERY_CONTAINER = [
+    pytest.param(pod, each, id=f"{name}: {its}: {each['name']}")
+    for name in NAMES
+    for its, pod in pods(name)
+    for each in containers(pod)
+]
+
+
+@pytest.mark.parametrize("pod", EVERY_POD)
+def test_a_pod_keeps_to_the_restricted_profile(pod: Thing) -> None:
+    """The rules of https://kubernetes.io/docs/concepts/security/pod-security-standards/ that are about the pod."""
+    assert not any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] != 0
+    assert security["seccompProfile"]["type"] in ("RuntimeDefault", "Localhost")
+    assert not security.get("sysctls")
+    assert all(set(volume) - {"name"} <= VOLUMES for volume in pod["volumes"])
+
+
+@pytest.mark.parametrize(("pod", "container"), EVERY_CONTAINER)
+def test_a_container_keeps_to_the_restricted_profile(pod: Thing, container: Thing) -> None:
+    security = container["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert not security.get("privileged")
+    assert security.get("runAsNonRoot", True) is True
+    assert security.get("runAsUser", pod["securityContext"]["runAsUser"]) != 0
+    assert "seccompProfile" not in security
+    assert "procMount" not in security
+    assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize(("pod", "container"), EVERY_CONTAINER)
+def test_a_container_has_a_read_only_root_and_room_for_what_it_writes(pod: Thing, container: Thing) -> None:
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    if container["image"].startswith("rulecast/"):
+        tmp = next(mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp")
+        assert next(volume for volume in pod["volumes"] if volume["name"] == tmp)["emptyDir"]["medium"] == "Memory"
+
+
+@pytest.mark.parametrize(("pod", "container"), EVERY_CONTAINER)
+def test_a_container_says_what_it_needs_and_which_image_it_is(pod: Thing, container: Thing) -> None:
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert "memory" in container["resources"]["limits"]
+    assert container["image"].rpartition(":")[2] not in ("", "latest", container["image"])
+
+
+@pytest.mark.parametrize(("pod", "container"), EVERY_CONTAINER)
+def test_what_serves_is_probed_and_what_lives_is_not_killed_for_its_database(pod: Thing, container: Thing) -> None:
+    if container in pod.get("initContainers", []):
+        return
+    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+    alive, ready = (container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe"))
+    assert (alive, ready) in {("/health/live", "/health/ready"), ("/-/healthy", "/-/ready")}
+
+
+@pytest.mark.parametrize("pod", EVERY_POD)
+def test_no_pod_may_speak_to_kubernetes(pod: Thing) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["serviceAccountName"].startswith("rulecast-")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_selected_is_there(name: str) -> None:
+    """By services, disruption budgets and network policies."""
+    labels = [
+        *(each["spec"]["template"]["metadata"]["labels"] for each in things(name, "Deployment")),
+        *(each["spec"]["template"]["metadata"]["labels"] for each in things(name, "StatefulSet")),
+        *(each["spec"]["podMetadata"]["labels"] for each in things(name, "Prometheus")),
+    ]
+    selectors = [
+        *(each["spec"]["selector"] for each in things(name, "Service")),
+        *(each["spec"]["selector"]["matchLabels"] for each in things(name, "PodDisruptionBudget")),
+        *(each["spec"]["podSelector"]["matchLabels"] for each in things(name, "NetworkPolicy")),
+    ]
+    assert len(selectors) >= 6
+    for selector in selectors:
+        assert any(selector.items() <= its.items() for its in labels), selector
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_replicas_serve_and_one_at_a_time_is_taken_away(name: str) -> None:
+    deployment = thing(name, "Deployment", "rulecast-rule-service")["spec"]
+    assert deployment["replicas"] >= 2
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert {each["spec"]["maxUnavailable"] for each in things(name, "PodDisruptionBudget")} == {1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schema_is_migrated_before_a_replica_serves(name: str, tmp_path: Path) -> None:
+    pod = dict(pods(name))["rulecast-rule-service"]
+    (migrate,), (serve,) = pod["initContainers"], pod["containers"]
+    assert migrate["args"] == ["migrate"]
+    assert migrate["image"] == serve["image"]
+    assert loaded(name, "rule-service", serve, tmp_path).database.migrate is False
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_database_is_named_by_a_secret_alone(name: str) -> None:
+    for container in containers(dict(pods(name))["rulecast-rule-service"]):
+        (url,) = (each for each in container["env"] if each["name"] == "RULE_SERVICE_DATABASE_URL")
+        assert url["valueFrom"]["secretKeyRef"] == {"name": "rulecast-database", "key": "url"}
+    assert "postgresql://" not in (MANIFESTS / name).read_text()
+
+
+def loaded(name: str, part: str, container: Thing, folder: Path) -> Any:
+    """The settings, as the container's service would load them."""
+    (config,) = (each["value"] for each in container["env"] if each["name"] == "RULECAST_CONFIG")
+    assert config == f"/etc/rulecast/{part}.yaml"
+    file = folder / "settings.yaml"
+    file.write_text(thing(name, "ConfigMap", f"rulecast-{part}")["data"][f"{part}.yaml"])
+    given = {"DEPLOYER_ID": "rulecast-prometheus-0", "RULE_SERVICE_DATABASE_URL": "postgresql://db/rulecast"}
+    environment = {each["name"]: each.get("value") or given[each["name"]] for each in container["env"]}
+    model, prefix = MODELS[part]
+    return load_settings(model, prefix, file, environment).settings
+
+
+def by_name(pod: Thing, name: str) -> Thing:
+    return next(each for each in pod["containers"] if each["name"] == name)
+
+
+def mount(container: Thing, path: str) -> Thing:
+    return next(each for each in container["volumeMounts"] if each["mountPath"] == path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_deployer_writes_what_prometheus_reads_on_a_disk_that_stays(name: str, tmp_path: Path) -> None:
+    pod = dict(pods(name))["rulecast-prometheus"]
+    deployer, prometheus = by_name(pod, "deployer"), by_name(pod, "prometheus")
+    settings = loaded(name, "deployer", deployer, tmp_path)
+    assert str(settings.prometheus.rule_path) == RULES
+    there, here = mount(prometheus, RULES), mount(deployer, RULES)
+    assert (there["name"], there["subPath"]) == (here["name"], here["subPath"]) == ("data", "rulecast-rules")
+    assert there["readOnly"] is True
+    assert "readOnly" not in here
+    assert "data" not in {volume["name"] for volume in pod["volumes"]}  # it is the claim's
+    assert deployer["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_deployer_knows_its_prometheus_and_the_rule_service(name: str, tmp_path: Path) -> None:
+    deployer = by_name(dict(pods(name))["rulecast-prometheus"], "deployer")
+    settings = loaded(name, "deployer", deployer, tmp_path)
+    assert settings.prometheus.url.get_secret_value() == "http://localhost:9090"
+    assert [str(address) for address in settings.rule_service] == ["rulecast-rule-service:50051"]
+    ports = {port["port"] for port in thing(name, "Service", "rulecast-rule-service")["spec"]["ports"]}
+    assert ports == {50051, 8080}
+    (named,) = (each for each in deployer["env"] if each["name"] == "DEPLOYER_ID")
+    assert named["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}  # no two pods share one
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prometheus_accepts_its_configuration_and_finds_its_targets_by_rulecast(name: str, tmp_path: Path) -> None:
+    if name == "statefulset.yaml":
+        text = thing(name, "ConfigMap", "rulecast-prometheus")["data"]["prometheus.yml"]
+    else:
+        text = thing(name, "Secret", "prometheus-rulecast-prometheus")["stringData"]["prometheus.yaml.gz"]
+    (tmp_path / "prometheus.yml").write_text(text)
+    done = promtool("check", "config", "prometheus.yml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = yaml.safe_load(text)
+    assert config["rule_files"] == [f"{RULES}/*.yml"]
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    assert jobs["node"]["http_sd_configs"] == [{"url": "http://rulecast-rule-service:8080/api/v1/sd/prometheus"}]
+
+
+def test_prometheus_may_be_told_to_reload() -> None:
+    """The operator says so itself."""
+    prometheus = by_name(dict(pods("statefulset.yaml"))["rulecast-prometheus"], "prometheus")
+    assert "--web.enable-lifecycle" in prometheus["args"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_database_is_the_only_way_out_of_the_rule_service(name: str) -> None:
+    policy = thing(name, "NetworkPolicy", "rulecast-rule-service")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 5432}
+    assert all("from" in rule for rule in policy["ingress"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_that_it_is_insecure_is_said_to_every_service_or_to_none(name: str) -> None:
+    for _, pod in pods(name):
+        for container in containers(pod):
+            if container["image"].startswith("rulecast/"):
+                assert {"name": "RULECAST_INSECURE", "value": "true"} in container["env"]
+    values = yaml.safe_load((manifests.CHART / "values.yaml").read_text())
+    assert values["security"] == {"insecure": True}
+
+
+def test_a_chart_that_was_changed_since_is_found_without_helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chart = tmp_path / "chart"
+    shutil.copytree(manifests.CHART, chart)
+    monkeypatch.setattr(manifests, "CHART", chart)
+    assert list(problems(None)) == []
+    with (chart / "values.yaml").open("a") as values:
+        values.write("# changed\n")
+    assert [each.split()[0] for each in problems(None)] == list(VARIANTS)
+
+
+def test_what_a_schema_refuses_is_named(tmp_path: Path) -> None:
+    broken = thing(NAMES[0], "Deployment", "rulecast-rule-service")
+    broken["spec"]["template"]["spec"]["containers"][0]["image"] = 7
+    broken["spec"]["replica"] = 3
+    manifest = tmp_path / "broken.yaml"
+    manifest.write_text(yaml.safe_dump(broken))
+    said = "\n".join(broken_schemas(manifest))
+    assert "broken.yaml: Deployment rulecast-rule-service" in said
+    assert "(Kubernetes 1.29)" in said
+    assert "(Kubernetes 1.37)" in said
+
+
+def test_the_recipe_for_the_operator_adds_to_its_prometheus_and_has_it_load_our_files() -> None:
+    """It leaves the configuration to us only where it is given no selector."""
+    spec = things("prometheus-operator.yaml", "Prometheus")[0]["spec"]
+    assert not [key for key in spec if key.endswith("Selector")]
+    ours = by_name(spec, "prometheus")
+    assert ours.keys() == {"name", "volumeMounts"}
+    assert spec["storage"]["volumeClaimTemplate"]["metadata"]["name"] == "data"
