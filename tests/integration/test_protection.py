@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rulecast.process.addresses import HostPort
-from rulecast.process.exposure import Security, Unprotected, check_exposure, is_loopback
+from rulecast.process.addresses import HostPort, is_loopback
+from rulecast.process.exposure import Security, Unprotected, check_exposure
 from rulecast.process.tls import Tls
 from rulecast.tokens import hash_of
 from tests.support.certificates import Authority
