@@ -34,7 +34,8 @@ from deployer_service.pipeline.ports import Parts, PipelinePolicy, ReloadPolicy
 from deployer_service.pipeline.run import Pipeline
 from deployer_service.settings import PREFIX, Prometheus, Settings
 from rulecast.errors import Unavailable
-from rulecast.process.exposure import Unprotected, check_exposure, is_loopback, shows_certificates
+from rulecast.process.addresses import is_loopback
+from rulecast.process.exposure import Unprotected, check_exposure, shows_certificates
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
@@ -44,11 +45,15 @@ from rulecast.rpc.gate import AccessMetrics, Gate
 from rulecast.rpc.http_gate import guarded
 from rulecast.rpc.interceptors import ServerInterceptor
 from rulecast.rpc.metrics import RpcMetrics
+from rulecast.rpc.rate import Rate
 from rulecast.rpc.server import RpcServer, Service
 from rulecast.v1 import common_pb2, deployer_pb2
 from rulecast.v1.deployer_pb2_grpc import add_DeployerServiceServicer_to_server
 
 SERVICE = deployer_pb2.DESCRIPTOR.services_by_name["DeployerService"].full_name
+
+READS, WRITES = Rate(50, 200), Rate(2, 20)
+"""Of one caller; a write has Prometheus reload or promtool run."""
 
 _log = structlog.get_logger()
 
@@ -154,7 +159,8 @@ def _gate(settings: Settings, metrics: AccessMetrics) -> Gate:
             f"`tls.client_ca`, or keep to loopback, or `security.insecure: true` ({PREFIX}_SECURITY_INSECURE=true)"
         )
     tokens = settings.api.token_sha256 if needed else ()
-    return Gate(METHODS, authenticator=SettingsAuthenticator(tokens) if tokens else None, metrics=metrics)
+    authenticator = SettingsAuthenticator(tokens) if tokens else None
+    return Gate(METHODS, authenticator=authenticator, metrics=metrics, reads=READS, writes=WRITES)
 
 
 def _check_upstream(settings: Settings) -> None:

@@ -82,7 +82,7 @@ class Logs(Section):
 
 
 class RateLimits(Section):
-    """Of one caller: a token, or an address where there are none. 0 calls a second is no limit.
+    """Of one caller: a token, or another host's address where there are none. 0 calls a second is no limit.
 
     read_burst, write_burst: calls at once, after a pause.
     """

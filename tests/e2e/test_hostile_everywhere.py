@@ -145,7 +145,7 @@ def calls() -> list[tuple[str, str, Any]]:
 
 @pytest_asyncio.fixture
 async def service(tmp_path: Path, database: str, prometheus_parts: PrometheusParts) -> AsyncIterator[Replica]:
-    """A rule service with one of each, all named `there`, and one deleted, named `gone`. Afterwards all is as it was, and nothing failed inside."""
+    """A rule service with one of each named `there`, and deleted ones named `gone`. Nothing of it changes or fails."""
     one = replica(tmp_path, database, prometheus_parts.promtool)
     try:
         await one.start()

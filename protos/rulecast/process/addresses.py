@@ -1,5 +1,6 @@
 """Addresses as people write them: `host:port`, `[::1]:port`."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final, Self
@@ -28,6 +29,14 @@ class HostPort:
         if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535 or _odd(host):
             raise ValueError(f"{text!r} is not an address: write host:port, e.g. 127.0.0.1:50051")
         return cls(host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to it. A name other than localhost may be anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _odd(host: str) -> bool:

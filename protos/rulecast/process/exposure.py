@@ -1,13 +1,12 @@
 """Whether a service may listen where it is told to: unprotected only on loopback, or where that was said."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Final
 
 import structlog
 from pydantic import Field
 
-from rulecast.process.addresses import HostPort
+from rulecast.process.addresses import HostPort, is_loopback
 from rulecast.process.settings import Section
 from rulecast.process.supervise import CanNotStart
 from rulecast.process.tls import Tls
@@ -47,14 +46,6 @@ _WAYS_OUT: Final = "keep to loopback (127.0.0.1), or set `security.insecure: tru
 def exposed(listens: Mapping[str, HostPort]) -> dict[str, HostPort]:
     """Those that other hosts can reach."""
     return {name: address for name, address in listens.items() if not is_loopback(address.host)}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to it. A name other than localhost may be anything."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def shows_certificates(tls: Tls | None) -> bool:

@@ -102,8 +102,9 @@ def unknown_token() -> Unauthenticated:
 
 
 def host_of(peer: str, metadata: Metadata) -> str:
-    """Where a call is from, without the port. peer: as gRPC names it."""
-    if peer.startswith("unix:"):
+    """The address that a call is from, without the port. peer: as gRPC names it."""
+    family, _, address = urllib.parse.unquote(peer).partition(":")
+    if family == "unix":
         forwarded = next((value for key, value in metadata if key == FORWARDED_PEER), None)
-        return forwarded if isinstance(forwarded, str) else "unix"
-    return urllib.parse.unquote(peer).rpartition(":")[0]
+        return forwarded if isinstance(forwarded, str) else family
+    return address.rpartition(":")[0].strip("[]") or peer
