@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import random
 import uuid
 from contextlib import AsyncExitStack
@@ -34,6 +35,7 @@ from rulecast.errors import Unavailable
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
+from rulecast.process.tracing import configure_tracing
 from rulecast.rpc.interceptors import ServerInterceptor
 from rulecast.rpc.metrics import RpcMetrics
 from rulecast.rpc.server import RpcServer, Service
@@ -51,6 +53,7 @@ async def serve(settings: Settings) -> int:
     Raises Unavailable (PROMTOOL_MISSING and its like) and CanNotStart before anything is touched.
     """
     stop = asyncio.Event()
+    configure_tracing("rulecast-deployer", settings.id, os.environ)
     clock = SystemClock()
     source = random.SystemRandom()
     registry = make_registry("deployer")

@@ -38,6 +38,7 @@ from rule_service.promtool import NoChecker, PromtoolChecker
 from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.settings import Settings
 from rule_service.store.deployers import PostgresDeployers
+from rule_service.store.history import TRACES
 from rule_service.store.overview import PostgresOverviews
 from rule_service.store.pool import connect
 from rule_service.store.revisions import PostgresHistory
@@ -47,6 +48,7 @@ from rule_service.stream.hub import Hub
 from rule_service.stream.notices import PostgresNotices
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
+from rule_service.stream.traces import Traces
 from rule_service.stream.updates import Updates
 from rule_service.usecases.delivery import Delivery
 from rule_service.usecases.discover import Discovery
@@ -68,6 +70,7 @@ from rulecast.process.private_folder import private_folder
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
+from rulecast.process.tracing import configure_tracing
 from rulecast.rpc.channel import open_channel
 from rulecast.rpc.interceptors import ServerInterceptor
 from rulecast.rpc.metrics import RpcMetrics
@@ -112,12 +115,13 @@ _log = structlog.get_logger()
 async def serve(settings: Settings) -> int:
     """Runs the rule service until SIGTERM or SIGINT; the exit code.
 
-    Raises Unavailable (PROMTOOL_MISSING and its like), ListenFailed and HttpListenFailed before anything is touched.
+    Raises Unavailable (PROMTOOL_MISSING and its like) and CanNotStart before anything is touched.
     """
     stop = asyncio.Event()
     registry = make_registry("rule_service")
     dsn = settings.database.url.get_secret_value()
     server_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    tracing = configure_tracing("rulecast-rule-service", server_id, os.environ)
 
     async with AsyncExitStack() as stack:
         private = stack.enter_context(private_folder())
@@ -134,6 +138,9 @@ async def serve(settings: Settings) -> int:
         hub = Hub(changes, store, listener.revisions, stream_metrics)
         commands = StreamCommands(hub, store, PostgresNotices(database), server_id)
         listener.hear(COMMANDS, commands.heard)
+        traces = Traces()
+        if tracing:
+            listener.hear(TRACES, traces.heard)
         stream = StreamParts(
             hub=hub,
             updates=Updates(changes),
@@ -145,6 +152,7 @@ async def serve(settings: Settings) -> int:
                 max_age=settings.stream.max_age,
             ),
             server_id=server_id,
+            traces=traces,
         )
 
         waiter = RolloutWaiter(store, listener.anything)

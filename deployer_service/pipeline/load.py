@@ -9,6 +9,7 @@ from deployer_service.pipeline.reload import Reloader
 from deployer_service.pipeline.validate import check_files
 from deployer_service.pipeline.verify import verify
 from deployer_service.state import Record, Why
+from rulecast import tracing
 from rulecast.errors import RulecastError
 from rulecast.reasons import Reason
 
@@ -51,7 +52,8 @@ class Loader:
 
         rules = sum(version.rules for version in record.files.values())
         try:
-            await self._reloader.reload(rules, hopeless, patient=patient)
+            with tracing.span("reload"):
+                await self._reloader.reload(rules, hopeless, patient=patient)
         except RulecastError as error:
             match error.reason:
                 case Reason.RELOAD_FAILED:
@@ -66,7 +68,8 @@ class Loader:
     async def verify(self, record: Record, names: frozenset[str], error: RulecastError | None = None) -> Verdict:
         """What Prometheus runs now. error: why it could not be reloaded; it then explains what is not running."""
         try:
-            wrong = await verify(self._parts.directory, self._parts.prometheus, record.files, names)
+            with tracing.span("verify", files=len(names)):
+                wrong = await verify(self._parts.directory, self._parts.prometheus, record.files, names)
             if error is None and wrong and not await self._is_covered():
                 why = Why(
                     Reason.RULE_FILES_NOT_COVERED,

@@ -5,7 +5,8 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -13,6 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
+from rulecast import tracing
 from rulecast.errors import InvalidInput, RulecastError
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import meant, to_status
@@ -53,28 +55,35 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None  # no such method: grpc answers UNIMPLEMENTED
-        request_id = request_id_of(handler_call_details.invocation_metadata or ())
-        return self._wrapped(handler, handler_call_details.method, request_id)
+        metadata = tuple(handler_call_details.invocation_metadata or ())
+        call = _Call(
+            handler_call_details.method,
+            labels_of(
+                handler_call_details.method,
+                request_streaming=handler.request_streaming,
+                response_streaming=handler.response_streaming,
+            ),
+            request_id_of(metadata),
+            next((str(value) for key, value in metadata if key == tracing.TRACEPARENT), ""),
+        )
+        return self._wrapped(handler, call)
 
-    def _wrapped(self, handler: "Handler", method: str, request_id: str) -> "Handler":
+    def _wrapped(self, handler: "Handler", call: "_Call") -> "Handler":
         kind = "_".join(
             "stream" if streaming else "unary" for streaming in (handler.request_streaming, handler.response_streaming)
         )
         behavior = getattr(handler, kind)
-        call = labels_of(
-            method, request_streaming=handler.request_streaming, response_streaming=handler.response_streaming
-        )
         # one request is read in here, since grpc answers UNKNOWN where its own reading fails
         of_stream, of_one = (
             (handler.request_deserializer, None) if handler.request_streaming else (None, handler.request_deserializer)
         )
 
         async def answer_once(request: Any, context: "Context") -> Any:
-            async with self._observed(method, call, request_id, context):
+            async with self._observed(call, context):
                 return await behavior(_read(request, of_one), context)
 
         async def answer_many(request: Any, context: "Context") -> None:
-            async with self._observed(method, call, request_id, context):
+            async with self._observed(call, context):
                 answers = behavior(_read(request, of_one), context)
                 if inspect.isasyncgenfunction(behavior):
                     async for response in answers:
@@ -88,15 +97,13 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     @asynccontextmanager
-    async def _observed(
-        self, method: str, call: tuple[str, str, str], request_id: str, context: "Context"
-    ) -> AsyncIterator[None]:
+    async def _observed(self, call: "_Call", context: "Context") -> AsyncIterator[None]:
         start = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         refused: RulecastError | None = None
-        self._metrics.started(call)
-        context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        self._metrics.started(call.labels)
+        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+        with structlog.contextvars.bound_contextvars(request_id=call.request_id), call.span() as span:
             try:
                 yield
                 code = _code(context)
@@ -104,16 +111,37 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 code = _code(context)
                 raise
             except Exception as error:
-                refused = meant(error, request_id)
-                self._metrics.refused(call[1], refused)
-                status = rpc_status.to_status(to_status(refused, request_id))
+                refused = meant(error, call.request_id)
+                self._metrics.refused(call.service, refused)
+                status = rpc_status.to_status(to_status(refused, call.request_id))
                 code = status.code
-                trailing = (*(status.trailing_metadata or ()), (REQUEST_ID, request_id))
+                trailing = (*(status.trailing_metadata or ()), (REQUEST_ID, call.request_id))
                 await context.abort(status.code, status.details, trailing)
             finally:
                 seconds = time.perf_counter() - start
-                self._metrics.ended(call, code, seconds)
-                _log_access(method, code, refused, seconds, context.peer())
+                self._metrics.ended(call.labels, code, seconds)
+                span.note(code=code.name)
+                _log_access(call.method, code, refused, seconds, context.peer())
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call. labels: see `labels_of`. parent: the traceparent that the client has sent."""
+
+    method: str
+    labels: tuple[str, str, str]
+    request_id: str
+    parent: str
+
+    @property
+    def service(self) -> str:
+        return self.labels[1]
+
+    def span(self) -> AbstractContextManager[tracing.Span]:
+        """Not for streams, which live for half an hour, nor for what is asked every few seconds."""
+        if self.labels[0] != "unary" or self.method.startswith(_QUIET):
+            return nullcontext(tracing.NOTHING)
+        return tracing.span(self.method.lstrip("/"), self.parent, root=True, request_id=self.request_id)
 
 
 def _read(request: Any, deserializer: Callable[[bytes], Any] | None) -> Any:

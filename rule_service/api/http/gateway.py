@@ -1,5 +1,6 @@
 """The aiohttp handlers that carry HTTP requests to the gRPC server."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 
 import grpc
@@ -14,12 +15,14 @@ from rule_service.api.http.transcode import decode_request, encode_error, encode
 from rulecast.errors import RulecastError
 from rulecast.rpc.errors import meant, to_status
 from rulecast.rpc.interceptors import REQUEST_ID, request_id_of
+from rulecast.tracing import TRACEPARENT
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 TIMEOUT = 3700.0
 """Seconds: a little more than the longest wait for a rollout."""
 
 _JSON = "application/json"
+_PARENT_FORM = re.compile(r"[0-9a-f-]{55,128}")
 _ID = web.RequestKey(REQUEST_ID, str)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -83,7 +86,7 @@ def _handler(
         given = await request.read()
         try:
             message = decode_request(binding, path, request.query.items(), given)
-            response = await call(message, timeout=TIMEOUT, metadata=grpc.aio.Metadata((REQUEST_ID, id)))
+            response = await call(message, timeout=TIMEOUT, metadata=_metadata(request))
         except grpc.aio.AioRpcError as error:
             return _failed(_status_of(error))
         except Exception as failure:  # whatever it is, it is told in the one shape of all errors
@@ -94,6 +97,12 @@ def _handler(
         return web.Response(body=encode_response(binding, response), content_type=_JSON)
 
     return handle
+
+
+def _metadata(request: web.Request) -> grpc.aio.Metadata:
+    parent = request.headers.get(TRACEPARENT, "")
+    trace = [(TRACEPARENT, parent)] if _PARENT_FORM.fullmatch(parent) else []
+    return grpc.aio.Metadata((REQUEST_ID, request[_ID]), *trace)
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
