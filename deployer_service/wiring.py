@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import random
 import uuid
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,7 @@ from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
 from rulecast.process.tls import ServerCertificates
+from rulecast.process.tracing import configure_tracing
 from rulecast.rpc.access import Access
 from rulecast.rpc.gate import AccessMetrics, Gate
 from rulecast.rpc.http_gate import guarded
@@ -64,6 +66,7 @@ async def serve(settings: Settings) -> int:
     Raises Unavailable (PROMTOOL_MISSING and its like) and CanNotStart before anything is touched.
     """
     stop = asyncio.Event()
+    configure_tracing("rulecast-deployer", settings.id, os.environ)
     clock = SystemClock()
     source = random.SystemRandom()
     registry = make_registry("deployer")

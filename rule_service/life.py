@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from rule_service.store.migrate import SchemaMismatch, migrate
+from rule_service.store.migrate import SchemaMismatch, check, migrate
 from rule_service.store.pool import wait_for_database
 from rule_service.usecases.ports import Reads
 from rulecast.errors import RulecastError
@@ -19,7 +19,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Life:
-    """dsn: of the database. migrating: whether the schema is to be brought up to date at start.
+    """dsn: of the database. migrating: whether the schema is to be brought up to date at start, or only looked at.
 
     background: what runs once the schema is there, by name, each until it is cancelled.
     set_serving: is told whether the service can do its work.
@@ -56,12 +56,11 @@ class Life:
 
     async def _work(self) -> None:
         await wait_for_database(self._dsn)
-        if self._migrating:
-            try:
-                version = await migrate(self._dsn)
-            except SchemaMismatch as error:
-                raise CanNotStart(str(error)) from error
-            _log.info("schema is up to date", version=version)
+        try:
+            version = await (migrate(self._dsn) if self._migrating else check(self._dsn))
+        except SchemaMismatch as error:
+            raise CanNotStart(str(error)) from error
+        _log.info("schema is up to date", version=version)
         async with asyncio.TaskGroup() as group:
             for name, run in self._background.items():
                 group.create_task(run(), name=name)  # type: ignore[arg-type]  # every one is a coroutine function

@@ -45,6 +45,7 @@ from rule_service.settings import PREFIX, Limits, Settings
 from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.heartbeats import PostgresHeartbeats
+from rule_service.store.history import TRACES
 from rule_service.store.overview import PostgresOverviews
 from rule_service.store.pool import connect
 from rule_service.store.revisions import PostgresHistory
@@ -55,6 +56,7 @@ from rule_service.stream.hub import Hub
 from rule_service.stream.notices import PostgresNotices
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
+from rule_service.stream.traces import Traces
 from rule_service.stream.updates import Updates
 from rule_service.usecases.delivery import Delivery
 from rule_service.usecases.discover import Discovery
@@ -80,6 +82,7 @@ from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
 from rulecast.process.tls import ServerCertificates
+from rulecast.process.tracing import configure_tracing
 from rulecast.rpc.access import Access
 from rulecast.rpc.channel import open_channel
 from rulecast.rpc.gate import AccessMetrics, Gate
@@ -140,6 +143,7 @@ async def serve(settings: Settings) -> int:
     certificates = ServerCertificates(settings.tls, registry) if settings.tls is not None else None
     dsn = settings.database.url.get_secret_value()
     server_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    tracing = configure_tracing("rulecast-rule-service", server_id, os.environ)
 
     async with AsyncExitStack() as stack:
         private = stack.enter_context(private_folder())
@@ -160,6 +164,9 @@ async def serve(settings: Settings) -> int:
         authenticator = TokenAuthenticator(tokens)
         listener.hear(TOKENS, authenticator.forget)
         gate = _gate(settings, authenticator, AccessMetrics(registry))
+        traces = Traces()
+        if tracing:
+            listener.hear(TRACES, traces.heard)
         stream = StreamParts(
             hub=hub,
             updates=Updates(changes),
@@ -171,6 +178,7 @@ async def serve(settings: Settings) -> int:
                 max_age=settings.stream.max_age,
             ),
             server_id=server_id,
+            traces=traces,
         )
 
         waiter = RolloutWaiter(store, listener.anything)

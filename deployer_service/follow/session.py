@@ -29,6 +29,7 @@ from deployer_service.follow.redial import Drained, End, Lost, Stopped
 from deployer_service.follow.transfer import Transfer, Update
 from deployer_service.pipeline.run import Pipeline
 from deployer_service.state import Batch, BatchResult, FileReport
+from rulecast import tracing
 from rulecast.capabilities import FRAGMENTS
 from rulecast.errors import FailedPrecondition, RulecastError, Unavailable
 from rulecast.reasons import Reason
@@ -185,7 +186,7 @@ class Session:
                 update = self._transfer.add(response.nonce, response.update, self._loop.time())
                 if update is not None:
                     self._applying = update.nonce
-                    await self._inbox.put(lambda: self._apply(update))
+                    await self._inbox.put(lambda: self._apply(update, response.traceparent))
             case "progress" if response.progress != self._seen_progress:
                 progress = self._seen_progress = response.progress
                 await self._inbox.put(lambda: self._follow_progress(progress))
@@ -206,9 +207,11 @@ class Session:
             await work()
             self._busy = False
 
-    async def _apply(self, update: Update) -> None:
-        with structlog.contextvars.bound_contextvars(revision=update.batch.to_revision, nonce=update.nonce):
-            result = await self._pipeline.apply(update.batch)
+    async def _apply(self, update: Update, traceparent: str) -> None:
+        revision = update.batch.to_revision
+        with structlog.contextvars.bound_contextvars(revision=revision, nonce=update.nonce):
+            with tracing.span("apply", traceparent, revision=revision, nonce=update.nonce):
+                result = await self._pipeline.apply(update.batch)
             took = self._loop.time() - update.received_at
             self._on_update(result, took)
             self._memory.note(result.outcomes.values())

@@ -37,6 +37,7 @@ from deployer_service.state import (
     differing,
     file_set,
 )
+from rulecast import tracing
 from rulecast.errors import RulecastError
 from rulecast.reasons import Reason
 
@@ -110,10 +111,12 @@ class Deployment:
         try:
             await self.prepare()
             plan = make_plan(self.record.files, batch)
-            await stage(self._directory, plan.puts)
-            checked = await validate(self._directory, self._checker, plan.puts)
-            if self._config_checker is not None and (checked.versions or plan.deletes):
-                await self._config_checker.check()
+            with tracing.span("stage", files=len(plan.puts)):
+                await stage(self._directory, plan.puts)
+            with tracing.span("validate"):
+                checked = await validate(self._directory, self._checker, plan.puts)
+                if self._config_checker is not None and (checked.versions or plan.deletes):
+                    await self._config_checker.check()
             await self._commit(checked.versions, plan.deletes)
         except RulecastError as error:
             log.warning("batch postponed", reason=error.reason, error=str(error))
@@ -179,7 +182,8 @@ class Deployment:
             for culprits in (first.faults.keys(), names):
                 if not verdict.faults or not can_go_back(self.record, culprits):
                     break
-                await self._go_back(culprits)
+                with tracing.span("roll back"):
+                    await self._go_back(culprits)
                 verdict = await self._loader.load(self.record, names, patient=False)
         except RulecastError as error:
             log.error("could not roll back", reason=error.reason, error=str(error))
@@ -277,7 +281,8 @@ class Deployment:
         target = with_files(self.record, files, pending)
         self._settled = False
         try:
-            await commit(self._directory, self._journal, self.record, target)
+            with tracing.span("commit", generation=target.generation):
+                await commit(self._directory, self._journal, self.record, target)
         except RulecastError:
             self._settled = await self._journal.unfinished() is None
             raise

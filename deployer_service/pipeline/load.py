@@ -9,6 +9,7 @@ from deployer_service.pipeline.reload import Reloader
 from deployer_service.pipeline.validate import check_files
 from deployer_service.pipeline.verify import verify
 from deployer_service.state import Record, Why
+from rulecast import tracing
 from rulecast.errors import FailedPrecondition, RulecastError
 from rulecast.reasons import Reason
 
@@ -53,7 +54,8 @@ class Loader:
 
         rules = sum(version.rules for version in record.files.values())
         try:
-            await self._reloader.reload(rules, hopeless, patient=patient)
+            with tracing.span("reload"):
+                await self._reloader.reload(rules, hopeless, patient=patient)
         except RulecastError as error:
             match error.reason:
                 case Reason.RELOAD_FAILED:
@@ -68,7 +70,8 @@ class Loader:
     async def verify(self, record: Record, names: frozenset[str], error: RulecastError | None = None) -> Verdict:
         """What Prometheus runs now. error: why it could not be reloaded; it then explains what is not running."""
         try:
-            found = await verify(self._parts.directory, self._parts.prometheus, record.files, names)
+            with tracing.span("verify", files=len(names)):
+                found = await verify(self._parts.directory, self._parts.prometheus, record.files, names)
             wrong = found.wrong
             if error is None and wrong and not await self._is_covered():
                 why = Why(

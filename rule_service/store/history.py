@@ -9,9 +9,12 @@ from rule_service.domain.model import Resource
 from rule_service.store.encode import dump, resource_json
 from rule_service.store.pool import Session
 from rule_service.usecases.ports import Answered, LoggedChange, Request, ResourceChange
+from rulecast.tracing import traceparent
 
 CHANGES = "rulecast_changes"
 """The channel that is notified of every revision. Its payload is the revision."""
+TRACES = "rulecast_traces"
+"""The channel that is told in which trace a revision was made: `<revision> <traceparent>`. Silent without tracing."""
 
 
 class Counter(NamedTuple):
@@ -103,6 +106,9 @@ async def append(
         [change.file_name for change in files],
         [change.sha256 for change in files],
     )
+    if parent := traceparent():
+        # before the revision is: whoever is woken by that knows the trace
+        await session.run("SELECT pg_notify($1, $2)", TRACES, f"{counter.revision} {parent}")
     await session.run("SELECT pg_notify($1, $2)", CHANGES, str(counter.revision))
 
 

@@ -1,7 +1,11 @@
 """The ladder of schema versions: numbered SQL files, each applied once, in order, in a transaction of its own.
 
 Any number of replicas may start at once: one migrates, the others wait for it. A file that was applied is never
-changed; a build refuses a database that is newer than itself, or whose past differs from its own.
+changed; a build refuses a database whose past differs from its own, and one that is too new for it.
+
+A step that earlier builds can go on with says from which on, in a line of its own: `-- compatible from: 7` are those
+that know version 7 or newer. Such a step only adds (tests/support/additive.py looks at it), so that a replica of the
+release before serves while another migrates, and can be started again. Without it, earlier builds refuse the database.
 """
 
 import asyncio
@@ -11,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
+from typing import NamedTuple
 
 import asyncpg
 import structlog
@@ -23,6 +28,7 @@ LOCK = 0x52756C6563617374  # "Rulecast"
 LOCK_POLL = 0.1  # seconds
 LOCK_TIMEOUT = 120.0  # seconds
 
+_COMPATIBLE = re.compile(r"^-- compatible from: (\d+)$", re.MULTILINE)
 _FILE_NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -34,7 +40,7 @@ class SchemaMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step. Versions only grow; there may be gaps between them."""
+    """One step. `version` counts from 1 upwards."""
 
     version: int
     name: str
@@ -43,6 +49,19 @@ class Migration:
     @property
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def compatible_from(self) -> int:
+        """The version that a build has to know to use the database after this step."""
+        stated = _COMPATIBLE.search(self.sql)
+        return int(stated[1]) if stated else self.version
+
+
+class _Applied(NamedTuple):
+    """A step that the database has."""
+
+    checksum: str
+    compatible_from: int
 
 
 def load_migrations() -> tuple[Migration, ...]:
@@ -55,6 +74,25 @@ def load_migrations() -> tuple[Migration, ...]:
         if match
     ]
     return tuple(sorted(found, key=lambda migration: migration.version))
+
+
+async def check(dsn: str) -> int:
+    """The version of the database, which this build can use as it is. Changes nothing.
+
+    Raises SchemaMismatch, also where steps are missing, and Unavailable when the database can not be reached.
+    """
+    steps = load_migrations()
+    async with _connection(dsn) as connection:
+        there = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
+        applied = await _applied(connection) if there else {}
+    _check(applied, steps)
+    missing = [step for step in steps if step.version not in applied]
+    if missing:
+        raise SchemaMismatch(
+            f"the database has schema version {max(applied, default=0)}, this build needs {missing[-1].version}: run "
+            "`rule-service migrate` of this build first, or set RULE_SERVICE_DATABASE_MIGRATE=true"
+        )
+    return max(applied)
 
 
 async def migrate(dsn: str) -> int:
@@ -120,30 +158,34 @@ async def _climb(connection: "asyncpg.Connection[asyncpg.Record]", migrations: S
         )
         """
     )
-    rows = await connection.fetch("SELECT version, checksum FROM schema_migrations")
-    applied = {row["version"]: row["checksum"] for row in rows}
+    await connection.execute("ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS compatible_from integer")
+    applied = await _applied(connection)
     _check(applied, migrations)
     for migration in migrations:
         if migration.version not in applied:
             await _step(connection, migration)
-    return _newest(migrations)
+    return max((*applied, *(migration.version for migration in migrations)), default=0)
 
 
-def _newest(migrations: Sequence[Migration]) -> int:
-    """The schema version of the last step."""
-    return migrations[-1].version if migrations else 0
+async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[int, _Applied]:
+    # every column: the first databases had no `compatible_from`
+    rows = await connection.fetch("SELECT * FROM schema_migrations")
+    return {row["version"]: _Applied(row["checksum"], row.get("compatible_from") or row["version"]) for row in rows}
 
 
-def _check(applied: Mapping[int, str], migrations: Sequence[Migration]) -> None:
-    newest = max(applied, default=0)
-    known = _newest(migrations)
-    if newest > known:
+def _check(applied: Mapping[int, _Applied], migrations: Sequence[Migration]) -> None:
+    known = max((migration.version for migration in migrations), default=0)
+    needed = max((step.compatible_from for step in applied.values()), default=0)
+    if needed > known:
         raise SchemaMismatch(
-            f"the database has schema version {newest}, this build knows {known}: "
-            "start a build that is at least as new as the one that migrated it"
+            f"the database has schema version {max(applied)}, which needs a build that knows {needed}, and this build "
+            f"knows {known}: start a build that is at least as new as the one that migrated it"
         )
+    if max(applied, default=0) > known:
+        log.warning("the database is newer than this build, which can go on with it", version=max(applied), known=known)
     for migration in migrations:
-        if applied.get(migration.version, migration.checksum) != migration.checksum:
+        before = applied.get(migration.version)
+        if before is not None and before.checksum != migration.checksum:
             raise SchemaMismatch(
                 f"schema version {migration.version} ({migration.name}) of the database was made by another text than "
                 "this build has: it belongs to another line of development; use the build that made it, or an empty "
@@ -155,9 +197,10 @@ async def _step(connection: "asyncpg.Connection[asyncpg.Record]", migration: Mig
     async with connection.transaction():
         await connection.execute(migration.sql)
         await connection.execute(
-            "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+            "INSERT INTO schema_migrations (version, name, checksum, compatible_from) VALUES ($1, $2, $3, $4)",
             migration.version,
             migration.name,
             migration.checksum,
+            migration.compatible_from,
         )
     log.info("schema migrated", version=migration.version, name=migration.name)

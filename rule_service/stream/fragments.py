@@ -14,9 +14,9 @@ _AROUND_ONE: Final = 8  # bytes of the tag and the length before one put or dele
 _SLICE: Final = LIMIT - 2 * _AROUND
 
 
-def envelope(body: bytes, epoch: int, nonce: int = 0) -> bytes:
+def envelope(body: bytes, epoch: int, nonce: int = 0, traceparent: str = "") -> bytes:
     """The body with what differs from stream to stream: one message after the other is their union in protobuf."""
-    return body + pb.SyncResponse(nonce=nonce, epoch=epoch).SerializeToString()
+    return body + pb.SyncResponse(nonce=nonce, epoch=epoch, traceparent=traceparent).SerializeToString()
 
 
 def bodies(difference: Difference, contents: Mapping[bytes, bytes]) -> tuple[bytes, ...]:

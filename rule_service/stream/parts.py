@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from rule_service.metrics import StreamMetrics
 from rule_service.stream.hub import Hub
 from rule_service.stream.policy import StreamPolicy
+from rule_service.stream.traces import Traces
 from rule_service.stream.updates import Updates
 from rule_service.usecases.ports_delivery import DeployerLeases
 
 
 @dataclass(frozen=True, slots=True)
 class StreamParts:
-    """server_id: the replica's name, another one for each. source: of randomness, for the age of streams."""
+    """server_id: the replica's name, another one for each. source: of randomness, for the age of streams.
+
+    traces: those in which the newest revisions were made.
+    """
 
     hub: Hub
     updates: Updates
@@ -21,3 +25,4 @@ class StreamParts:
     policy: StreamPolicy
     server_id: str
     source: random.Random = field(default_factory=random.SystemRandom)
+    traces: Traces = field(default_factory=Traces)

@@ -11,12 +11,16 @@ from rule_service.stream import messages
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.standing import Standing
 from rule_service.usecases.ports import FileFate
+from rulecast import tracing
 from rulecast.errors import InvalidInput, Unavailable
 from rulecast.reasons import Reason
+from rulecast.tracing import NOTHING
+from rulecast.v1 import common_pb2
 from rulecast.v1 import distribution_pb2 as pb
 
 MAX_FILES: Final = 1_000_000
 """Of one deployer. More is a fault of it, that is not to fill this replica's memory."""
+_State = common_pb2.Rollout.State
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -74,7 +78,9 @@ class Reports:
         fates = messages.fates(status)
         disk = messages.sha256(status.manifest_hash, "status.manifest_hash")
         revision = standing.revision_of(status.nonce, status.revision)
-        await self._recorded(lambda: self._leases.record_outcomes(self._id, self._epoch, revision, disk, fates))
+        delivery = standing.in_flight.delivery if status.nonce and standing.in_flight is not None else NOTHING
+        with tracing.span("record outcome", delivery.traceparent, revision=revision):
+            await self._recorded(lambda: self._leases.record_outcomes(self._id, self._epoch, revision, disk, fates))
         standing.judged(fates, self._hub.entries)
         answered = standing.told_status(status.nonce, revision, disk)
         for fate in fates:
@@ -82,6 +88,8 @@ class Reports:
         if answered is not None:
             if answered.sent_at is not None:
                 self._metrics.answered(asyncio.get_running_loop().time() - answered.sent_at)
+            delivery.note(state=_State.Name(status.state))
+            delivery.end()
             _log.info("update answered", nonce=answered.nonce, revision=revision, states=_count(fates))
 
     async def _heartbeat(self, heartbeat: pb.Heartbeat) -> None:

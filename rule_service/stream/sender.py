@@ -16,8 +16,10 @@ from rule_service.stream.standing import Compare, Standing
 from rule_service.stream.updates import Held, Moved
 from rule_service.stream.view import View
 from rule_service.usecases.ports_delivery import Claim, HelloFacts
+from rulecast import tracing
 from rulecast.errors import DeadlineExceeded, Unavailable
 from rulecast.reasons import Reason
+from rulecast.tracing import NOTHING, Span
 from rulecast.v1 import distribution_pb2 as pb
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -90,11 +92,11 @@ class Sender:
             await self._pause()
         return False
 
-    async def send(self, body: bytes, nonce: int = 0) -> None:
+    async def send(self, body: bytes, nonce: int = 0, traceparent: str = "") -> None:
         """body: a serialised SyncResponse without nonce and epoch. Raises DeadlineExceeded where nobody reads."""
         try:
             async with asyncio.timeout(self._policy.lease):
-                await self._stream.write(envelope(body, self._claim.epoch, nonce))
+                await self._stream.write(envelope(body, self._claim.epoch, nonce, traceparent))
         except TimeoutError:
             raise DeadlineExceeded.of(
                 "", Reason.STREAM_LOST, f"the deployer has not read its stream for {self._policy.lease:g} s"
@@ -180,24 +182,34 @@ class Sender:
             async with self._parts.updates.ready(difference, held) as bodies:
                 if self._standing.inventory is not inventory or self._standing.compare:
                     return True  # the deployer has said something else meanwhile, which has woken us
-                nonce = self._standing.send(difference, view)
+                update = self._standing.send(difference, view)
+                update.delivery = self._delivery(difference)
                 for body in bodies:
-                    await self.send(body, nonce)
+                    await self.send(body, update.nonce, update.delivery.traceparent)
                     if self._is_draining():
                         return True
         except Moved:
             return False
-        self._standing.all_sent(nonce, self._now())
+        self._standing.all_sent(update.nonce, self._now())
         self._parts.metrics.sent(sum(map(len, bodies)))
         _log.info(
             "update sent",
-            nonce=nonce,
+            nonce=update.nonce,
             revision=difference.to_revision,
             puts=len(difference.puts),
             deletes=len(difference.deletes),
             fragments=len(bodies),
         )
         return True
+
+    def _delivery(self, difference: Difference) -> Span:
+        """In the trace of the newest revision that was made in one; those of the others are linked."""
+        parents = self._parts.traces.between(difference.from_revision, difference.to_revision)
+        if not parents:
+            return NOTHING
+        return tracing.begin(
+            "deliver", parents[0], parents[1:], deployer=self._hello.id, revision=difference.to_revision
+        )
 
     async def _catch_up(self, view: View) -> None:
         """Raises Unavailable where that leads nowhere."""

@@ -126,6 +126,9 @@ class Session:
             except ExceptionGroup as failed:
                 raise failed.exceptions[0] from failed
             finally:
+                if self._standing.in_flight is not None:
+                    self._standing.in_flight.delivery.failed("the stream ended before the answer")
+                    self._standing.in_flight.delivery.end()
                 _log.info("stream ended", end=self.end.name, revision=self._standing.taken_up)
 
     async def end_lease(self) -> None:

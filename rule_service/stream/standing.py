@@ -9,6 +9,7 @@ from rule_service.stream.snapshot import Entry
 from rule_service.stream.view import View
 from rule_service.usecases.ports import FateState, FileFate
 from rule_service.usecases.ports_delivery import FileVersion
+from rulecast.tracing import NOTHING, Span
 
 REFUSALS: Final = (FateState.REJECTED, FateState.ROLLED_BACK)
 
@@ -18,12 +19,14 @@ class InFlight:
     """An Update that was sent and not answered.
 
     sent_at: seconds; None until its last fragment is sent. worked_at: when the deployer last said that it applies it.
+    delivery: the span of it, to be ended with the answer.
     """
 
     nonce: int
     to_revision: int
     sent_at: float | None = None
     worked_at: float = 0.0
+    delivery: Span = NOTHING
 
     @property
     def waits_since(self) -> float | None:
@@ -110,17 +113,18 @@ class Standing:
             return None
         return difference
 
-    def send(self, difference: Difference, view: View) -> int:
-        """The difference is going to be sent; the nonce for it. What is said until it is sent counts as said before."""
+    def send(self, difference: Difference, view: View) -> InFlight:
+        """The difference is going to be sent, with a nonce of its own. What is said until it is sent counts as said
+        before."""
         self.nonce += 1
         self._reached(view)
         self.grouping = view.grouping
-        self.in_flight = InFlight(self.nonce, difference.to_revision)
+        update = self.in_flight = InFlight(self.nonce, difference.to_revision)
         if self.inventory is not None:
             self.inventory = None
             self.deletions_asked = False
         self.confirm = False
-        return self.nonce
+        return update
 
     def all_sent(self, nonce: int, now: float) -> None:
         """The last fragment was sent; perhaps it is answered already."""

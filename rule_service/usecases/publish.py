@@ -39,6 +39,7 @@ from rule_service.usecases.ports import (
 from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.ports_watch import EditOutcome, EditWatch, Unwatched
 from rule_service.usecases.waiting import RolloutWaiter
+from rulecast import tracing
 from rulecast.digest import file_sha256
 from rulecast.errors import Conflict, InvalidInput, RulecastError, Unavailable
 from rulecast.reasons import Reason
@@ -163,6 +164,14 @@ class Publisher:
         self, edit: Edit[T], accepted: Collection[_Checked], options: WriteOptions
     ) -> tuple[int, _Attempt[T]]:
         """The revision, and what was committed. 0: nothing differs, or what was rendered is not all checked yet."""
+        with tracing.span("commit") as committing:
+            revision, attempt = await self._under_lock(edit, accepted, options)
+            committing.note(revision=revision)
+            return revision, attempt
+
+    async def _under_lock(
+        self, edit: Edit[T], accepted: Collection[_Checked], options: WriteOptions
+    ) -> tuple[int, _Attempt[T]]:
         try:
             async with self._store.transaction() as transaction:
                 # before anything is read: this row is the commit lock
@@ -198,7 +207,8 @@ class Publisher:
         rules = attempt.unchecked(accepted)
         if not rules:
             return
-        failures = await self._checker.check(rules)
+        with tracing.span("validate", rules=len(rules)):
+            failures = await self._checker.check(rules)
         if failures:
             raise InvalidInput(tuple(refused_by_promtool(failure, attempt.edited.fields) for failure in failures))
         accepted.update(_checked(rule) for rule in rules)

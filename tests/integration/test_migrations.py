@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local.postgres import PostgresServer
 from rule_service.store import migrate as migrations
-from rule_service.store.migrate import LOCK, Migration, SchemaMismatch, apply, load_migrations, migrate
+from rule_service.store.migrate import LOCK, Migration, SchemaMismatch, apply, check, load_migrations, migrate
 from rulecast.errors import Unavailable
 from tests.support.postgres import fresh_database
 from tests.support.schema import schema_of
@@ -80,9 +80,31 @@ def test_no_version_is_there_twice() -> None:
 async def test_a_database_that_is_newer_is_refused(empty: str) -> None:
     await apply(empty, [*LADDER, Migration(NEWEST + 1, "future", "SELECT 1")])
     before = await schema_of(empty)
-    with pytest.raises(SchemaMismatch, match=rf"version {NEWEST + 1}, this build knows {NEWEST}"):
-        await migrate(empty)
+    for use in (migrate, check):
+        with pytest.raises(
+            SchemaMismatch, match=rf"needs a build that knows {len(LADDER) + 1}, and .* knows {len(LADDER)}"
+        ):
+            await use(empty)
     assert await schema_of(empty) == before
+
+
+async def test_a_database_that_is_newer_but_says_so_can_be_used(empty: str) -> None:
+    known = len(LADDER)
+    added = Migration(known + 1, "more", f"-- compatible from: {known}\nALTER TABLE rules ADD COLUMN more text;")
+    assert await apply(empty, [*LADDER, added]) == known + 1
+    assert await migrate(empty) == await check(empty) == known + 1
+    with pytest.raises(SchemaMismatch):
+        await apply(empty, LADDER[:-1])
+
+
+async def test_without_migrating_a_database_has_to_be_up_to_date(empty: str) -> None:
+    with pytest.raises(SchemaMismatch, match=rf"schema version 0, this build needs {len(LADDER)}"):
+        await check(empty)
+    await apply(empty, LADDER[:-1])
+    with pytest.raises(SchemaMismatch, match="run `rule-service migrate`"):
+        await check(empty)
+    await migrate(empty)
+    assert await check(empty) == len(LADDER)
 
 
 async def test_a_step_that_was_changed_afterwards_is_refused(empty: str) -> None:

@@ -47,7 +47,7 @@ def deliver(standing: Standing, view: View, *, revision: int | None = None) -> D
     offer = standing.offer(view, trusted=False)
     if not isinstance(offer, Difference):
         return None
-    nonce = standing.send(offer, view)
+    nonce = standing.send(offer, view).nonce
     standing.all_sent(nonce, 1.0)
     said = offer.to_revision if revision is None else revision
     answered = standing.told_status(nonce, standing.revision_of(nonce, said), DISK)
@@ -69,7 +69,7 @@ def test_nothing_is_sent_while_an_answer_is_due() -> None:
     standing = idle()
     offer = standing.offer(view(SECOND), trusted=False)
     assert isinstance(offer, Difference)
-    nonce = standing.send(offer, view(SECOND))
+    nonce = standing.send(offer, view(SECOND)).nonce
     waited = [standing.waits_since]
     standing.all_sent(nonce, 5.0)
     waited.append(standing.waits_since)
@@ -83,7 +83,7 @@ def test_an_answer_may_come_before_all_is_known_to_be_sent() -> None:
     standing = begun()
     offer = standing.offer(view(FIRST), trusted=False)
     assert isinstance(offer, Difference)
-    nonce = standing.send(offer, view(FIRST))
+    nonce = standing.send(offer, view(FIRST)).nonce
     standing.told_status(nonce, 1, DISK)
     standing.all_sent(nonce, 5.0)
     assert not standing.waits
@@ -118,7 +118,7 @@ def test_news_before_the_first_answer_do_not_raise_the_revision() -> None:
     standing.told_inventory({})
     offer = standing.offer(view(FIRST), trusted=False)
     assert isinstance(offer, Difference)
-    nonce = standing.send(offer, view(FIRST))
+    nonce = standing.send(offer, view(FIRST)).nonce
     assert standing.revision_of(0, 500) == 0
     assert standing.revision_of(nonce, 500) == 1
 
@@ -164,7 +164,7 @@ def test_an_inventory_from_the_middle_of_an_update_is_asked_for_again() -> None:
     standing = idle()
     offer = standing.offer(view(SECOND), trusted=False)
     assert isinstance(offer, Difference)
-    nonce = standing.send(offer, view(SECOND))
+    nonce = standing.send(offer, view(SECOND)).nonce
     standing.told_inventory({A: OLD})
     assert standing.offer(view(SECOND), trusted=False) is None
     standing.told_status(nonce, 2, DISK)

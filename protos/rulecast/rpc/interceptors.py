@@ -5,7 +5,8 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -13,6 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
+from rulecast import tracing
 from rulecast.errors import InvalidInput, RulecastError
 from rulecast.reasons import Reason
 from rulecast.rpc.access import Metadata
@@ -66,31 +68,39 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None  # no such method: grpc answers UNIMPLEMENTED
         metadata = tuple(handler_call_details.invocation_metadata or ())
-        return self._wrapped(handler, handler_call_details.method, request_id_of(metadata), metadata)
+        seen = _Seen(
+            handler_call_details.method,
+            labels_of(
+                handler_call_details.method,
+                request_streaming=handler.request_streaming,
+                response_streaming=handler.response_streaming,
+            ),
+            request_id_of(metadata),
+            next((str(value) for key, value in metadata if key == tracing.TRACEPARENT), ""),
+            metadata,
+        )
+        return self._wrapped(handler, seen)
 
-    def _wrapped(self, handler: "Handler", method: str, request_id: str, metadata: Metadata) -> "Handler":
+    def _wrapped(self, handler: "Handler", seen: "_Seen") -> "Handler":
         kind = "_".join(
             "stream" if streaming else "unary" for streaming in (handler.request_streaming, handler.response_streaming)
         )
         behavior = getattr(handler, kind)
-        labels = labels_of(
-            method, request_streaming=handler.request_streaming, response_streaming=handler.response_streaming
-        )
         # one request is read in here, since grpc answers UNKNOWN where its own reading fails
         of_stream, of_one = (
             (handler.request_deserializer, None) if handler.request_streaming else (None, handler.request_deserializer)
         )
 
         async def answer_once(request: Any, context: "Context") -> Any:
-            call = Call(method, metadata, context.peer())
-            async with self._observed(method, labels, request_id, context), self._gate.admitted(call):
+            call = Call(seen.method, seen.metadata, context.peer())
+            async with self._observed(seen, context), self._gate.admitted(call):
                 call.request = _read(request, of_one)
                 call.response = await behavior(call.request, context)
                 return call.response
 
         async def answer_many(request: Any, context: "Context") -> None:
-            call = Call(method, metadata, context.peer())
-            async with self._observed(method, labels, request_id, context), self._gate.admitted(call):
+            call = Call(seen.method, seen.metadata, context.peer())
+            async with self._observed(seen, context), self._gate.admitted(call):
                 await self._gate.hold(call, answer(_read(request, of_one), context))
 
         async def answer(request: Any, context: "Context") -> None:
@@ -107,15 +117,13 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     @asynccontextmanager
-    async def _observed(
-        self, method: str, labels: tuple[str, str, str], request_id: str, context: "Context"
-    ) -> AsyncIterator[None]:
+    async def _observed(self, seen: "_Seen", context: "Context") -> AsyncIterator[None]:
         start = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         refused: RulecastError | None = None
-        self._metrics.started(labels)
-        context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        self._metrics.started(seen.labels)
+        context.set_trailing_metadata(((REQUEST_ID, seen.request_id),))
+        with structlog.contextvars.bound_contextvars(request_id=seen.request_id), seen.span() as span:
             try:
                 yield
                 code = _code(context)
@@ -123,16 +131,38 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 code = _code(context)
                 raise
             except Exception as error:
-                refused = meant(error, request_id)
-                self._metrics.refused(labels[1], refused)
-                status = rpc_status.to_status(to_status(refused, request_id, self._detail(error)))
+                refused = meant(error, seen.request_id)
+                self._metrics.refused(seen.service, refused)
+                status = rpc_status.to_status(to_status(refused, seen.request_id, self._detail(error)))
                 code = status.code
-                trailing = (*(status.trailing_metadata or ()), (REQUEST_ID, request_id))
+                trailing = (*(status.trailing_metadata or ()), (REQUEST_ID, seen.request_id))
                 await context.abort(status.code, status.details, trailing)
             finally:
                 seconds = time.perf_counter() - start
-                self._metrics.ended(labels, code, seconds)
-                _log_access(method, code, refused, seconds, context.peer())
+                self._metrics.ended(seen.labels, code, seconds)
+                span.note(code=code.name)
+                _log_access(seen.method, code, refused, seconds, context.peer())
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of a call before it is read. labels: see `labels_of`. parent: the client's traceparent."""
+
+    method: str
+    labels: tuple[str, str, str]
+    request_id: str
+    parent: str
+    metadata: Metadata
+
+    @property
+    def service(self) -> str:
+        return self.labels[1]
+
+    def span(self) -> AbstractContextManager[tracing.Span]:
+        """Not for streams, which live for half an hour, nor for what is asked every few seconds."""
+        if self.labels[0] != "unary" or self.method.startswith(_QUIET):
+            return nullcontext(tracing.NOTHING)
+        return tracing.span(self.method.lstrip("/"), self.parent, root=True, request_id=self.request_id)
 
 
 def _read(request: Any, deserializer: Callable[[bytes], Any] | None) -> Any:

@@ -424,10 +424,13 @@ class SyncResponse(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     nonce: _builtins.int
     """Rises on a stream; set when an ApplyStatus is expected."""
     epoch: _builtins.int
     """The fencing token of this stream. A deployer refuses a lower one than it has seen."""
+    traceparent: _builtins.str
+    """With an Update, where traces are recorded: the span of its delivery (W3C Trace Context), for the deployer's spans."""
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -448,10 +451,11 @@ class SyncResponse(_message.Message):
         progress: Global___Progress | None = ...,
         command: Global___Command | None = ...,
         drain: Global___Drain | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "drain", b"drain", "kind", b"kind", "progress", b"progress", "update", b"update", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "drain", b"drain", "epoch", b"epoch", "kind", b"kind", "nonce", b"nonce", "progress", b"progress", "update", b"update", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "drain", b"drain", "epoch", b"epoch", "kind", b"kind", "nonce", b"nonce", "progress", b"progress", "traceparent", b"traceparent", "update", b"update", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "update", "progress", "command", "drain"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015

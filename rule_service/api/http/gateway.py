@@ -1,5 +1,6 @@
 """The aiohttp handlers that carry HTTP requests to the gRPC server."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 
 import grpc
@@ -18,11 +19,13 @@ from rulecast.rpc.access import AUTHORIZATION, FORWARDED_PEER
 from rulecast.rpc.errors import meant, to_status
 from rulecast.rpc.http_gate import retry_header
 from rulecast.rpc.interceptors import REQUEST_ID, request_id_of
+from rulecast.tracing import TRACEPARENT
 
 TIMEOUT = 3700.0
 """Seconds: a little more than the longest wait for a rollout."""
 
 _NEXT = "next_page_token"
+_PARENT_FORM = re.compile(r"[0-9a-f-]{55,128}")
 _ID = web.RequestKey(REQUEST_ID, str)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -103,9 +106,10 @@ def _next_page(binding: Binding, request: web.Request, response: Message) -> dic
 
 def _metadata(request: web.Request) -> grpc.aio.Metadata:
     """What the caller says of itself, and where it is: to gRPC all of HTTP comes from one socket."""
-    said = request.headers.get(AUTHORIZATION, "")
+    said, parent = request.headers.get(AUTHORIZATION, ""), request.headers.get(TRACEPARENT, "")
     token = [(AUTHORIZATION, said)] if said and said.isascii() and said.isprintable() else []
-    return grpc.aio.Metadata((REQUEST_ID, request[_ID]), *token, (FORWARDED_PEER, request.remote or "unknown"))
+    trace = [(TRACEPARENT, parent)] if _PARENT_FORM.fullmatch(parent) else []
+    return grpc.aio.Metadata((REQUEST_ID, request[_ID]), *token, *trace, (FORWARDED_PEER, request.remote or "unknown"))
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
