@@ -6,7 +6,7 @@ import hashlib
 import math
 import secrets
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -41,6 +41,12 @@ class WriteRequest(Protocol):
     def validate_only(self) -> bool: ...
     @property
     def reason(self) -> str: ...
+
+
+class OwnerRequest(Protocol):
+    @property
+    def owner(self) -> str: ...
+    def HasField(self, field_name: Literal["owner"], /) -> bool: ...
 
 
 class WaitingRequest(WriteRequest, Protocol):
@@ -99,6 +105,11 @@ def caller(context: Context) -> str:
     """Who calls: the address, as long as nobody has to say who they are."""
     peer = context.peer() or ""
     return peer.rpartition(":")[0] or peer
+
+
+def owner_filter(request: OwnerRequest) -> str | None:
+    """The owner to list; "" is that of what belongs to none, None is any."""
+    return request.owner if request.HasField("owner") else None
 
 
 def page_size(asked: int, default: int = PAGE_SIZE, largest: int = MAX_PAGE_SIZE) -> int:

@@ -1,7 +1,7 @@
 """GroupService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, once, page_after, page_size, page_token, waiting_options
+from rule_service.api.calls import Context, once, owner_filter, page_after, page_size, page_token, waiting_options
 from rule_service.api.mask import merged
 from rule_service.domain.model import Group
 from rule_service.usecases.expect import the_group
@@ -28,7 +28,10 @@ class GroupApi(GroupServiceServicer):
 
     async def ListGroups(self, request: pb.ListGroupsRequest, context: Context) -> pb.ListGroupsResponse:
         page = await self._reads.groups(
-            page_after(request.page_token), page_size(request.page_size), request.namespace_id or None
+            page_after(request.page_token),
+            page_size(request.page_size),
+            request.namespace_id or None,
+            owner_filter(request),
         )
         return pb.ListGroupsResponse(
             groups=[encode.group(each) for each in page.items], next_page_token=page_token(page.next_after)

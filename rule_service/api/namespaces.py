@@ -1,7 +1,16 @@
 """NamespaceService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, once, page_after, page_size, page_token, waiting_options, write_options
+from rule_service.api.calls import (
+    Context,
+    once,
+    owner_filter,
+    page_after,
+    page_size,
+    page_token,
+    waiting_options,
+    write_options,
+)
 from rule_service.api.mask import merged
 from rule_service.domain.model import Namespace
 from rule_service.usecases.expect import the_namespace
@@ -27,7 +36,9 @@ class NamespaceApi(NamespaceServiceServicer):
         return encode.namespace(await the_namespace(self._reads, request.id, "id"))
 
     async def ListNamespaces(self, request: pb.ListNamespacesRequest, context: Context) -> pb.ListNamespacesResponse:
-        page = await self._reads.namespaces(page_after(request.page_token), page_size(request.page_size))
+        page = await self._reads.namespaces(
+            page_after(request.page_token), page_size(request.page_size), owner_filter(request)
+        )
         return pb.ListNamespacesResponse(
             namespaces=[encode.namespace(each) for each in page.items], next_page_token=page_token(page.next_after)
         )

@@ -6,6 +6,7 @@ from rule_service.api.calls import (
     Context,
     new_id,
     once,
+    owner_filter,
     page_after,
     page_size,
     page_token,
@@ -53,6 +54,7 @@ class AlertRuleApi(AlertRuleServiceServicer):
             severity=request.severity or None,
             namespace_id=request.namespace_id or None,
             text=request.text or None,
+            owner=owner_filter(request),
             outdated=request.outdated_only,
             show_deleted=request.show_deleted,
         )

@@ -1,7 +1,7 @@
 """TargetService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, once, page_after, page_size, page_token, write_options
+from rule_service.api.calls import Context, once, owner_filter, page_after, page_size, page_token, write_options
 from rule_service.api.mask import merged
 from rule_service.domain.model import Target
 from rule_service.usecases.expect import found
@@ -32,6 +32,7 @@ class TargetApi(TargetServiceServicer):
             page_size(request.page_size),
             request.group_id or None,
             request.hostname or None,
+            owner_filter(request),
         )
         return pb.ListTargetsResponse(
             targets=[encode.target(each) for each in page.items], next_page_token=page_token(page.next_after)

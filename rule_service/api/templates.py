@@ -1,7 +1,7 @@
 """AlertTemplateService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, once, page_after, page_size, page_token, write_options
+from rule_service.api.calls import Context, once, owner_filter, page_after, page_size, page_token, write_options
 from rule_service.api.mask import merged
 from rule_service.domain.model import AlertTemplate
 from rule_service.usecases.expect import the_template
@@ -32,7 +32,10 @@ class AlertTemplateApi(AlertTemplateServiceServicer):
         self, request: pb.ListAlertTemplatesRequest, context: Context
     ) -> pb.ListAlertTemplatesResponse:
         page = await self._reads.templates(
-            page_after(request.page_token), page_size(request.page_size), request.severity or None
+            page_after(request.page_token),
+            page_size(request.page_size),
+            request.severity or None,
+            owner_filter(request),
         )
         return pb.ListAlertTemplatesResponse(
             templates=[encode.template(each) for each in page.items], next_page_token=page_token(page.next_after)

@@ -1,15 +1,15 @@
 """Groups and their trees, walked by the database from id to id, at any depth."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from rule_service.domain.model import Group
 from rule_service.store.encode import group_of
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.records import PARKED, Stamp, columns, missing, owned_page, page_of, record_of
 from rule_service.usecases.ports import Page, Record
 from rulecast.reasons import Reason
 
-_COLUMNS = "id, namespace_id, label_value, parent_id, description, revision, created_at, updated_at"
+_COLUMNS = "id, namespace_id, label_value, parent_id, description, owner, revision, created_at, updated_at"
 
 
 def up(ids: str) -> str:
@@ -42,12 +42,12 @@ async def get(session: Session, id: str) -> Record[Group] | None:
     return _record(row) if row else None
 
 
-async def page(session: Session, after: str, limit: int, namespace_id: str | None) -> Page[Record[Group]]:
-    if namespace_id is None:
-        sql = f"SELECT {_COLUMNS} FROM groups WHERE id > $1 ORDER BY id LIMIT $2"
-        return page_of(await session.rows(sql, after, limit + 1), limit, _record)
-    sql = f"SELECT {_COLUMNS} FROM groups WHERE namespace_id = $3 AND id > $1 ORDER BY id LIMIT $2"
-    return page_of(await session.rows(sql, after, limit + 1, namespace_id), limit, _record)
+async def page(
+    session: Session, after: str, limit: int, namespace_id: str | None, owner: str | None = None
+) -> Page[Record[Group]]:
+    args, where = ((), "") if namespace_id is None else ((namespace_id,), "namespace_id = $3")
+    select = f"SELECT {_COLUMNS} FROM groups"
+    return page_of(await owned_page(session, select, after, limit, *args, where=where, owner=owner), limit, _record)
 
 
 async def with_ancestors(session: Session, ids: Collection[str]) -> dict[str, Group]:
@@ -85,8 +85,10 @@ async def of_namespace(session: Session, namespace_id: str, limit: int) -> tuple
 async def insert(session: Session, stamp: Stamp, group: Group) -> Record[Group]:
     row = await session.row(
         f"""
-        INSERT INTO groups (id, namespace_id, label_value, parent_id, description, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+        INSERT INTO groups (
+            id, namespace_id, label_value, parent_id, description, owner, revision, created_at, updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
         RETURNING {_COLUMNS}
         """,
         *_values(group),
@@ -100,7 +102,8 @@ async def update(session: Session, stamp: Stamp, group: Group) -> Record[Group]:
     row = await session.row(
         f"""
         UPDATE groups
-        SET namespace_id = $2, label_value = $3, parent_id = $4, description = $5, revision = $6, updated_at = $7
+        SET namespace_id = $2, label_value = $3, parent_id = $4, description = $5, owner = $6, revision = $7,
+            updated_at = $8
         WHERE id = $1
         RETURNING {_COLUMNS}
         """,
@@ -116,8 +119,39 @@ async def delete(session: Session, id: str) -> None:
         raise missing("group", id, Reason.GROUP_NOT_FOUND)
 
 
+async def put(session: Session, stamp: Stamp, groups: Sequence[Group]) -> None:
+    """Inserts or changes them. Their parents may be among them, in any order."""
+    await session.run(
+        """
+        INSERT INTO groups (
+            id, namespace_id, label_value, parent_id, description, owner, revision, created_at, updated_at
+        )
+        SELECT new.*, $7, $8, $8
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS new
+        ON CONFLICT (id) DO UPDATE SET
+            namespace_id = excluded.namespace_id, label_value = excluded.label_value, parent_id = excluded.parent_id,
+            description = excluded.description, owner = excluded.owner, revision = excluded.revision,
+            updated_at = excluded.updated_at
+        """,
+        *columns(_values(each) for each in groups),
+        stamp.revision,
+        stamp.at,
+    )
+
+
+async def park(session: Session, ids: Collection[str]) -> None:
+    """Takes their values and parents from them, until they are put back or deleted: none is in another's way."""
+    await session.run(
+        "UPDATE groups SET label_value = $2 || id, parent_id = NULL WHERE id = ANY ($1::text[])", list(ids), PARKED
+    )
+
+
+async def delete_all(session: Session, ids: Collection[str]) -> None:
+    await session.delete("DELETE FROM groups WHERE id = ANY ($1::text[])", list(ids))
+
+
 def _values(group: Group) -> tuple[object, ...]:
-    return group.id, group.namespace_id, group.label_value, group.parent_id, group.description
+    return group.id, group.namespace_id, group.label_value, group.parent_id, group.description, group.owner
 
 
 def _record(row: Row) -> Record[Group]:

@@ -122,14 +122,14 @@ async def _climb(connection: "asyncpg.Connection[asyncpg.Record]", migrations: S
     for migration in migrations:
         if migration.version not in applied:
             await _step(connection, migration)
-    return len(migrations)
+    return _newest(migrations)
 
 
 def _check(applied: Mapping[int, str], migrations: Sequence[Migration]) -> None:
     newest = max(applied, default=0)
-    if newest > len(migrations):
+    if newest > _newest(migrations):
         raise SchemaMismatch(
-            f"the database has schema version {newest}, this build knows {len(migrations)}: "
+            f"the database has schema version {newest}, this build knows {_newest(migrations)}: "
             "start a build that is at least as new as the one that migrated it"
         )
     for migration in migrations:
@@ -139,6 +139,10 @@ def _check(applied: Mapping[int, str], migrations: Sequence[Migration]) -> None:
                 "this build has: it belongs to another line of development; use the build that made it, or an empty "
                 "database"
             )
+
+
+def _newest(migrations: Sequence[Migration]) -> int:
+    return max((migration.version for migration in migrations), default=0)
 
 
 async def _step(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> None:

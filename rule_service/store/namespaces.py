@@ -1,13 +1,15 @@
 """Namespaces: few, so that all of them are read wherever labels matter."""
 
+from collections.abc import Collection, Sequence
+
 from rule_service.domain.model import Namespace
 from rule_service.store.encode import namespace_of
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.records import PARKED, Stamp, columns, missing, owned_page, page_of, record_of
 from rule_service.usecases.ports import Page, Record
 from rulecast.reasons import Reason
 
-_COLUMNS = "id, label, policy_priority, description, revision, created_at, updated_at"
+_COLUMNS = "id, label, policy_priority, description, owner, revision, created_at, updated_at"
 
 
 async def get(session: Session, id: str) -> Record[Namespace] | None:
@@ -15,8 +17,8 @@ async def get(session: Session, id: str) -> Record[Namespace] | None:
     return _record(row) if row else None
 
 
-async def page(session: Session, after: str, limit: int) -> Page[Record[Namespace]]:
-    rows = await session.rows(f"SELECT {_COLUMNS} FROM namespaces WHERE id > $1 ORDER BY id LIMIT $2", after, limit + 1)
+async def page(session: Session, after: str, limit: int, owner: str | None = None) -> Page[Record[Namespace]]:
+    rows = await owned_page(session, f"SELECT {_COLUMNS} FROM namespaces", after, limit, owner=owner)
     return page_of(rows, limit, _record)
 
 
@@ -28,14 +30,11 @@ async def every(session: Session) -> dict[str, Namespace]:
 async def insert(session: Session, stamp: Stamp, namespace: Namespace) -> Record[Namespace]:
     row = await session.row(
         f"""
-        INSERT INTO namespaces (id, label, policy_priority, description, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $6)
+        INSERT INTO namespaces (id, label, policy_priority, description, owner, revision, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
         RETURNING {_COLUMNS}
         """,
-        namespace.id,
-        namespace.label,
-        namespace.policy_priority,
-        namespace.description,
+        *_values(namespace),
         stamp.revision,
         stamp.at,
     )
@@ -46,14 +45,11 @@ async def update(session: Session, stamp: Stamp, namespace: Namespace) -> Record
     row = await session.row(
         f"""
         UPDATE namespaces
-        SET label = $2, policy_priority = $3, description = $4, revision = $5, updated_at = $6
+        SET label = $2, policy_priority = $3, description = $4, owner = $5, revision = $6, updated_at = $7
         WHERE id = $1
         RETURNING {_COLUMNS}
         """,
-        namespace.id,
-        namespace.label,
-        namespace.policy_priority,
-        namespace.description,
+        *_values(namespace),
         stamp.revision,
         stamp.at,
     )
@@ -63,6 +59,35 @@ async def update(session: Session, stamp: Stamp, namespace: Namespace) -> Record
 async def delete(session: Session, id: str) -> None:
     if not await session.delete("DELETE FROM namespaces WHERE id = $1", id):
         raise missing("namespace", id, Reason.NAMESPACE_NOT_FOUND)
+
+
+async def put(session: Session, stamp: Stamp, namespaces: Sequence[Namespace]) -> None:
+    """Inserts or changes them, in one statement."""
+    await session.run(
+        """
+        INSERT INTO namespaces (id, label, policy_priority, description, owner, revision, created_at, updated_at)
+        SELECT new.*, $6, $7, $7 FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[]) AS new
+        ON CONFLICT (id) DO UPDATE SET
+            label = excluded.label, policy_priority = excluded.policy_priority, description = excluded.description,
+            owner = excluded.owner, revision = excluded.revision, updated_at = excluded.updated_at
+        """,
+        *columns(_values(each) for each in namespaces),
+        stamp.revision,
+        stamp.at,
+    )
+
+
+async def park(session: Session, ids: Collection[str]) -> None:
+    """Takes their labels from them, until they are put back or deleted: no other is in the way of its new label."""
+    await session.run("UPDATE namespaces SET label = $2 || id WHERE id = ANY ($1::text[])", list(ids), PARKED)
+
+
+async def delete_all(session: Session, ids: Collection[str]) -> None:
+    await session.delete("DELETE FROM namespaces WHERE id = ANY ($1::text[])", list(ids))
+
+
+def _values(namespace: Namespace) -> tuple[object, ...]:
+    return namespace.id, namespace.label, namespace.policy_priority, namespace.description, namespace.owner
 
 
 def _record(row: Row) -> Record[Namespace]:

@@ -48,9 +48,9 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await namespaces.get(session, id)
 
-    async def namespaces(self, after: str, limit: int) -> Page[Record[Namespace]]:
+    async def namespaces(self, after: str, limit: int, owner: str | None = None) -> Page[Record[Namespace]]:
         async with self._session() as session:
-            return await namespaces.page(session, after, limit)
+            return await namespaces.page(session, after, limit, owner)
 
     async def all_namespaces(self) -> dict[str, Namespace]:
         async with self._session() as session:
@@ -60,9 +60,11 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await groups.get(session, id)
 
-    async def groups(self, after: str, limit: int, namespace_id: str | None = None) -> Page[Record[Group]]:
+    async def groups(
+        self, after: str, limit: int, namespace_id: str | None = None, owner: str | None = None
+    ) -> Page[Record[Group]]:
         async with self._session() as session:
-            return await groups.page(session, after, limit, namespace_id)
+            return await groups.page(session, after, limit, namespace_id, owner)
 
     async def group_with_ancestors(self, ids: Collection[str]) -> dict[str, Group]:
         async with self._session() as session:
@@ -77,10 +79,19 @@ class PostgresReads(ABC):
             return await targets.get(session, id)
 
     async def targets(
-        self, after: str, limit: int, group_id: str | None = None, hostname: str | None = None
+        self,
+        after: str,
+        limit: int,
+        group_id: str | None = None,
+        hostname: str | None = None,
+        owner: str | None = None,
     ) -> Page[Record[Target]]:
         async with self._session() as session:
-            return await targets.page(session, after, limit, group_id, hostname)
+            return await targets.page(session, after, limit, group_id, hostname, owner)
+
+    async def targets_by_id(self, ids: Collection[str]) -> dict[str, Target]:
+        async with self._session() as session:
+            return await targets.by_id(session, ids)
 
     async def placed_targets(self, where: ScrapeFilter) -> tuple[PlacedTarget, ...]:
         async with self._session() as session:
@@ -90,9 +101,15 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await templates.get(session, id)
 
-    async def templates(self, after: str, limit: int, severity: str | None = None) -> Page[Record[AlertTemplate]]:
+    async def templates(
+        self, after: str, limit: int, severity: str | None = None, owner: str | None = None
+    ) -> Page[Record[AlertTemplate]]:
         async with self._session() as session:
-            return await templates.page(session, after, limit, severity)
+            return await templates.page(session, after, limit, severity, owner)
+
+    async def templates_by_id(self, ids: Collection[str]) -> dict[str, AlertTemplate]:
+        async with self._session() as session:
+            return await templates.by_id(session, ids)
 
     async def existing_template_ids(self, ids: Collection[str]) -> set[str]:
         async with self._session() as session:

@@ -1,16 +1,18 @@
 """Targets and which groups they are in. The groups of a target come back in the order of their ids."""
 
+from collections.abc import Collection, Sequence
+
 from rule_service.domain.model import Target
 from rule_service.store.encode import exporters_json, target_of
 from rule_service.store.groups import down
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.records import Stamp, as_texts, columns, missing, page_of, record_of
 from rule_service.usecases.ports import Page, PlacedTarget, Record, ScrapeFilter
 from rulecast.errors import NotFound
 from rulecast.reasons import Reason
 
 _COLUMNS = """
-    targets.id, hostname, address, labels, exporters, revision, created_at, updated_at,
+    targets.id, hostname, address, labels, exporters, owner, revision, created_at, updated_at,
     ARRAY (SELECT group_id FROM target_groups WHERE target_id = targets.id ORDER BY group_id) AS group_ids
 """
 _MEMBERSHIP = """
@@ -21,13 +23,19 @@ _MEMBERSHIP = """
 _IN_GROUP = "JOIN target_groups ON target_groups.target_id = targets.id"
 
 
+async def by_id(session: Session, ids: Collection[str]) -> dict[str, Target]:
+    """Those of these targets that there are."""
+    rows = await session.rows(f"SELECT {_COLUMNS} FROM targets WHERE id = ANY ($1::text[])", list(ids))
+    return {row["id"]: target_of(row) for row in rows}
+
+
 async def get(session: Session, id: str) -> Record[Target] | None:
     row = await session.row(f"SELECT {_COLUMNS} FROM targets WHERE id = $1", id)
     return _record(row) if row else None
 
 
 async def page(
-    session: Session, after: str, limit: int, group_id: str | None, hostname: str | None
+    session: Session, after: str, limit: int, group_id: str | None, hostname: str | None, owner: str | None = None
 ) -> Page[Record[Target]]:
     """group_id: the targets that are in this very group; hostname: those of this name; None: any."""
     args: list[object] = [after, limit + 1]
@@ -40,6 +48,9 @@ async def page(
     if hostname is not None:
         args.append(hostname)
         conditions.append(f"hostname = ${len(args)}")
+    if owner is not None:
+        args.append(owner)
+        conditions.append(f"owner = ${len(args)}")
     order = "target_groups.target_id" if group_id is not None else "targets.id"
     sql = f"SELECT {_COLUMNS} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT $2"
     return page_of(await session.rows(sql, *args), limit, _record)
@@ -87,8 +98,8 @@ async def in_group(session: Session, group_id: str, limit: int) -> tuple[Target,
 async def insert(session: Session, stamp: Stamp, target: Target) -> Record[Target]:
     await session.run(
         """
-        INSERT INTO targets (id, hostname, address, labels, exporters, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+        INSERT INTO targets (id, hostname, address, labels, exporters, owner, revision, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
         """,
         *_values(target),
         stamp.revision,
@@ -102,7 +113,7 @@ async def update(session: Session, stamp: Stamp, target: Target) -> Record[Targe
     await session.run(
         """
         UPDATE targets
-        SET hostname = $2, address = $3, labels = $4, exporters = $5, revision = $6, updated_at = $7
+        SET hostname = $2, address = $3, labels = $4, exporters = $5, owner = $6, revision = $7, updated_at = $8
         WHERE id = $1
         """,
         *_values(target),
@@ -117,6 +128,45 @@ async def update(session: Session, stamp: Stamp, target: Target) -> Record[Targe
 async def delete(session: Session, id: str) -> None:
     if not await session.delete("DELETE FROM targets WHERE id = $1", id):
         raise missing("target", id, Reason.TARGET_NOT_FOUND)
+
+
+async def put(session: Session, stamp: Stamp, targets: Sequence[Target]) -> None:
+    """Inserts or changes them, with their groups."""
+    await session.run(
+        """
+        INSERT INTO targets (id, hostname, address, labels, exporters, owner, revision, created_at, updated_at)
+        SELECT id, hostname, address, labels::jsonb, exporters::jsonb, owner, $7, $8, $8
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+            AS new (id, hostname, address, labels, exporters, owner)
+        ON CONFLICT (id) DO UPDATE SET
+            hostname = excluded.hostname, address = excluded.address, labels = excluded.labels,
+            exporters = excluded.exporters, owner = excluded.owner, revision = excluded.revision,
+            updated_at = excluded.updated_at
+        """,
+        *columns(as_texts(_values(each)) for each in targets),
+        stamp.revision,
+        stamp.at,
+    )
+    await park(session, [each.id for each in targets])
+    joined = [(each.id, group_id) for each in targets for group_id in each.group_ids]
+    await session.run(
+        """
+        INSERT INTO target_groups (target_id, namespace_id, group_id)
+        SELECT target_id, namespace_id, group_id
+        FROM unnest($1::text[], $2::text[]) AS joined (target_id, group_id) JOIN groups ON groups.id = group_id
+        """,
+        [target_id for target_id, _ in joined],
+        [group_id for _, group_id in joined],
+    )
+
+
+async def park(session: Session, ids: Collection[str]) -> None:
+    """Takes them out of their groups."""
+    await session.run("DELETE FROM target_groups WHERE target_id = ANY ($1::text[])", list(ids))
+
+
+async def delete_all(session: Session, ids: Collection[str]) -> None:
+    await session.delete("DELETE FROM targets WHERE id = ANY ($1::text[])", list(ids))
 
 
 async def leave_group(session: Session, stamp: Stamp, group_id: str) -> None:
@@ -150,7 +200,8 @@ async def _join_groups(session: Session, target: Target) -> None:
 
 
 def _values(target: Target) -> tuple[object, ...]:
-    return target.id, target.hostname, target.address, dict(target.labels), exporters_json(target.exporters)
+    exporters = exporters_json(target.exporters)
+    return target.id, target.hostname, target.address, dict(target.labels), exporters, target.owner
 
 
 def _record(row: Row) -> Record[Target]:

@@ -1,15 +1,15 @@
 """Alert templates."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from rule_service.domain.model import AlertTemplate
 from rule_service.store.encode import spec_json, template_of
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.records import Stamp, as_texts, columns, missing, owned_page, page_of, record_of
 from rule_service.usecases.ports import Page, Record
 from rulecast.reasons import Reason
 
-_COLUMNS = "id, key, spec, version, description, revision, created_at, updated_at"
+_COLUMNS = "id, key, spec, version, description, owner, revision, created_at, updated_at"
 
 
 async def get(session: Session, id: str) -> Record[AlertTemplate] | None:
@@ -17,13 +17,19 @@ async def get(session: Session, id: str) -> Record[AlertTemplate] | None:
     return _record(row) if row else None
 
 
-async def page(session: Session, after: str, limit: int, severity: str | None) -> Page[Record[AlertTemplate]]:
+async def page(
+    session: Session, after: str, limit: int, severity: str | None, owner: str | None = None
+) -> Page[Record[AlertTemplate]]:
     """severity: that of the spec; None: any."""
-    if severity is None:
-        sql = f"SELECT {_COLUMNS} FROM templates WHERE id > $1 ORDER BY id LIMIT $2"
-        return page_of(await session.rows(sql, after, limit + 1), limit, _record)
-    sql = f"SELECT {_COLUMNS} FROM templates WHERE severity = $3 AND id > $1 ORDER BY id LIMIT $2"
-    return page_of(await session.rows(sql, after, limit + 1, severity), limit, _record)
+    args, where = ((), "") if severity is None else ((severity,), "severity = $3")
+    select = f"SELECT {_COLUMNS} FROM templates"
+    return page_of(await owned_page(session, select, after, limit, *args, where=where, owner=owner), limit, _record)
+
+
+async def by_id(session: Session, ids: Collection[str]) -> dict[str, AlertTemplate]:
+    """Those of these templates that there are."""
+    rows = await session.rows(f"SELECT {_COLUMNS} FROM templates WHERE id = ANY ($1::text[])", list(ids))
+    return {row["id"]: template_of(row) for row in rows}
 
 
 async def existing(session: Session, ids: Collection[str]) -> set[str]:
@@ -35,8 +41,8 @@ async def existing(session: Session, ids: Collection[str]) -> set[str]:
 async def insert(session: Session, stamp: Stamp, template: AlertTemplate) -> Record[AlertTemplate]:
     row = await session.row(
         f"""
-        INSERT INTO templates (id, key, spec, version, description, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+        INSERT INTO templates (id, key, spec, version, description, owner, revision, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
         RETURNING {_COLUMNS}
         """,
         *_values(template),
@@ -50,7 +56,7 @@ async def update(session: Session, stamp: Stamp, template: AlertTemplate) -> Rec
     row = await session.row(
         f"""
         UPDATE templates
-        SET key = $2, spec = $3, version = $4, description = $5, revision = $6, updated_at = $7
+        SET key = $2, spec = $3, version = $4, description = $5, owner = $6, revision = $7, updated_at = $8
         WHERE id = $1
         RETURNING {_COLUMNS}
         """,
@@ -66,8 +72,31 @@ async def delete(session: Session, id: str) -> None:
         raise missing("template", id, Reason.TEMPLATE_NOT_FOUND)
 
 
+async def put(session: Session, stamp: Stamp, templates: Sequence[AlertTemplate]) -> None:
+    """Inserts or changes them, in one statement."""
+    await session.run(
+        """
+        INSERT INTO templates (id, key, spec, version, description, owner, revision, created_at, updated_at)
+        SELECT id, key, spec::jsonb, version, description, owner, $7, $8, $8
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[])
+            AS new (id, key, spec, version, description, owner)
+        ON CONFLICT (id) DO UPDATE SET
+            key = excluded.key, spec = excluded.spec, version = excluded.version, description = excluded.description,
+            owner = excluded.owner, revision = excluded.revision, updated_at = excluded.updated_at
+        """,
+        *columns(as_texts(_values(each)) for each in templates),
+        stamp.revision,
+        stamp.at,
+    )
+
+
+async def delete_all(session: Session, ids: Collection[str]) -> None:
+    await session.delete("DELETE FROM templates WHERE id = ANY ($1::text[])", list(ids))
+
+
 def _values(template: AlertTemplate) -> tuple[object, ...]:
-    return template.id, template.key, spec_json(template.spec), template.version, template.description
+    spec = spec_json(template.spec)
+    return template.id, template.key, spec, template.version, template.description, template.owner
 
 
 def _record(row: Row) -> Record[AlertTemplate]:

@@ -50,6 +50,19 @@ class PostgresStore(PostgresReads):
             else:
                 yield PostgresTransaction(session)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[PostgresReads]:
+        async with self._database.snapshot() as session:
+            yield _Snapshot(session)
+
+
+class _Snapshot(PostgresReads):
+    def __init__(self, session: Session) -> None:
+        self._open = session
+
+    def _session(self) -> AbstractAsyncContextManager[Session]:
+        return nullcontext(self._open)
+
 
 class PostgresTransaction(PostgresReads):
     """Implements `Transaction`.
@@ -103,6 +116,9 @@ class PostgresTransaction(PostgresReads):
     async def answered(self, request_id: str) -> Answered | None:
         return await history.answered(self._open, request_id)
 
+    async def changed_by(self, revision: int) -> tuple[ResourceChange, ...]:
+        return (await revisions.changed(self._open, revision, 0, revisions.NO_LIMIT)).items
+
     async def insert_namespace(self, namespace: Namespace) -> Record[Namespace]:
         return await namespaces.insert(self._open, self._stamp, namespace)
 
@@ -148,11 +164,62 @@ class PostgresTransaction(PostgresReads):
     async def delete_rule(self, id: str) -> Record[AlertRule]:
         return await rules.delete(self._open, self._stamp, id)
 
-    async def undelete_rule(self, rule: AlertRule) -> Record[AlertRule]:
-        return await rules.undelete(self._open, self._stamp, rule)
-
     async def purge_rule(self, id: str) -> None:
         await rules.purge(self._locked(), id)
+
+    async def put_namespaces(self, values: Sequence[Namespace]) -> None:
+        if values:
+            await namespaces.put(self._open, self._stamp, values)
+
+    async def put_groups(self, values: Sequence[Group]) -> None:
+        if values:
+            await groups.put(self._open, self._stamp, values)
+
+    async def put_targets(self, values: Sequence[Target]) -> None:
+        if values:
+            await targets.put(self._open, self._stamp, values)
+
+    async def put_templates(self, values: Sequence[AlertTemplate]) -> None:
+        if values:
+            await templates.put(self._open, self._stamp, values)
+
+    async def put_rules(self, values: Sequence[AlertRule]) -> None:
+        if values:
+            await rules.put(self._open, self._stamp, values)
+
+    async def park(
+        self, namespace_ids: Collection[str], group_ids: Collection[str], target_ids: Collection[str]
+    ) -> None:
+        session = self._locked()
+        if target_ids:
+            await targets.park(session, target_ids)
+        if group_ids:
+            await groups.park(session, group_ids)
+        if namespace_ids:
+            await namespaces.park(session, namespace_ids)
+
+    async def delete_rules(self, ids: Collection[str]) -> None:
+        if ids:
+            await rules.delete_all(self._open, self._stamp, ids)
+
+    async def remove_groups(self, ids: Collection[str]) -> None:
+        if ids:
+            await groups.delete_all(self._locked(), ids)
+
+    async def remove_namespaces(self, ids: Collection[str]) -> None:
+        if ids:
+            await namespaces.delete_all(self._locked(), ids)
+
+    async def remove_targets(self, ids: Collection[str]) -> None:
+        if ids:
+            await targets.delete_all(self._locked(), ids)
+
+    async def remove_templates(self, ids: Collection[str]) -> None:
+        if ids:
+            await templates.delete_all(self._locked(), ids)
+
+    async def live_rules_in_places(self, places: Collection[tuple[str, Scope]]) -> tuple[AlertRule, ...]:
+        return await rules.live_in_places(self._open, places) if places else ()
 
     async def child_groups(self, id: str) -> tuple[Group, ...]:
         return await groups.children(self._open, id)

@@ -32,7 +32,7 @@ class GroupEdits:
             return Edited(record, (ResourceChange("group", group.id, None, group),), frozenset(keys))
 
         return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_group(transaction, id, "group.id")
+            edit, options, lambda transaction, done: the_group(transaction, done.resource_id, "group.id")
         )
 
     async def update(
@@ -43,7 +43,7 @@ class GroupEdits:
         async def edit(transaction: Transaction) -> Edited[Record[Group]]:
             current = await the_group(transaction, id, "group.id")
             check_etag(current, etag, "group.etag")
-            group = change(current)
+            group = replace(change(current), owner=current.value.owner)
             if group == current.value:
                 return Edited(current)
             _refuse_move(current.value, group)

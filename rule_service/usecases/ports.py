@@ -22,6 +22,7 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.domain.render import RenderedRule
+from rule_service.usecases.ports_batch import Batches
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -55,7 +56,7 @@ class RuleFilter:
     """Which rules to list; None means any. `scope` is that very scope, not what it covers.
 
     severity: of the spec. namespace_id: at this namespace or a group of it. text: somewhere in it, in any case.
-    outdated: not on the newest version of its template.
+    outdated: not on the newest version of its template. owner: "" is none.
     """
 
     scope: Scope | None = None
@@ -65,6 +66,7 @@ class RuleFilter:
     severity: str | None = None
     namespace_id: str | None = None
     text: str | None = None
+    owner: str | None = None
     outdated: bool = False
     show_deleted: bool = False
 
@@ -183,27 +185,45 @@ class LoggedChange:
 
 
 class Reads(Protocol):
-    """Reading, in or out of a transaction. Each method is one query."""
+    """Reading, in or out of a transaction. Each method is one query. owner: of a resource; "" is none, None any."""
 
     async def revision(self) -> int:
         """The newest revision."""
         ...
 
     async def namespace(self, id: str) -> Record[Namespace] | None: ...
-    async def namespaces(self, after: str, limit: int) -> Page[Record[Namespace]]: ...
+    async def namespaces(self, after: str, limit: int, owner: str | None = None) -> Page[Record[Namespace]]: ...
     async def group(self, id: str) -> Record[Group] | None: ...
-    async def groups(self, after: str, limit: int, namespace_id: str | None = None) -> Page[Record[Group]]: ...
+    async def groups(
+        self, after: str, limit: int, namespace_id: str | None = None, owner: str | None = None
+    ) -> Page[Record[Group]]: ...
     async def target(self, id: str) -> Record[Target] | None: ...
     async def targets(
-        self, after: str, limit: int, group_id: str | None = None, hostname: str | None = None
+        self,
+        after: str,
+        limit: int,
+        group_id: str | None = None,
+        hostname: str | None = None,
+        owner: str | None = None,
     ) -> Page[Record[Target]]: ...
+
+    async def targets_by_id(self, ids: Collection[str]) -> dict[str, Target]:
+        """Those of these targets that there are."""
+        ...
 
     async def placed_targets(self, where: ScrapeFilter) -> tuple[PlacedTarget, ...]:
         """Every target that has an exporter and passes, by id."""
         ...
 
     async def template(self, id: str) -> Record[AlertTemplate] | None: ...
-    async def templates(self, after: str, limit: int, severity: str | None = None) -> Page[Record[AlertTemplate]]: ...
+    async def templates(
+        self, after: str, limit: int, severity: str | None = None, owner: str | None = None
+    ) -> Page[Record[AlertTemplate]]: ...
+
+    async def templates_by_id(self, ids: Collection[str]) -> dict[str, AlertTemplate]:
+        """Those of these templates that there are."""
+        ...
+
     async def existing_template_ids(self, ids: Collection[str]) -> set[str]: ...
 
     async def rule(self, id: str) -> Record[AlertRule] | None:
@@ -263,7 +283,7 @@ class Reads(Protocol):
         ...
 
 
-class Transaction(Reads, Protocol):
+class Transaction(Reads, Batches, Protocol):
     """An open transaction. What is written is seen by its own reads; all of it or nothing is committed.
 
     Uniqueness is the database's word: a put that collides raises AlreadyExists with ID_TAKEN, KEY_TAKEN, LABEL_TAKEN or
@@ -291,10 +311,6 @@ class Transaction(Reads, Protocol):
 
     async def delete_rule(self, id: str) -> Record[AlertRule]:
         """Softly: the row stays, with its time of deletion."""
-        ...
-
-    async def undelete_rule(self, rule: AlertRule) -> Record[AlertRule]:
-        """Brings a deleted rule back, with these values."""
         ...
 
     async def purge_rule(self, id: str) -> None:
@@ -355,6 +371,10 @@ class Transaction(Reads, Protocol):
         """What a request of this id has done already."""
         ...
 
+    async def changed_by(self, revision: int) -> tuple["ResourceChange", ...]:
+        """What a revision changed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -405,6 +425,10 @@ class Store(Reads, Protocol):
         With `rollback` it is rolled back in any case: that is a dry run, and its rows are stamped with revision 0.
         Raises Unavailable(DATABASE_UNAVAILABLE) when the database can not be reached.
         """
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Reads]:
+        """Reads of one state of the database. Raises Unavailable(DATABASE_UNAVAILABLE)."""
         ...
 
 

@@ -15,7 +15,7 @@ from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import RuleFile, assemble_file, group_names, parse_file_name
 from rule_service.domain.model import KeyWorld, Scope
 from rule_service.domain.render import RenderedRule, render_rule
-from rule_service.usecases.blame import refused_by_promtool, with_fields
+from rule_service.usecases.blame import refused_by_promtool, together, with_fields
 from rule_service.usecases.change import (
     Change,
     FileChange,
@@ -26,6 +26,7 @@ from rule_service.usecases.change import (
     Written,
 )
 from rule_service.usecases.ports import (
+    Answered,
     Fragment,
     LoggedChange,
     Request,
@@ -70,8 +71,8 @@ _Checked = tuple[str, str]
 
 Edit = Callable[[Transaction], Awaitable[Edited[T]]]
 
-First = Callable[[Transaction, str], Awaitable[T]]
-"""Reads the resource of this id, which the first call of a request has created."""
+First = Callable[[Transaction, Answered], Awaitable[T]]
+"""Reads what the first call of a request has made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def _once(edit: Edit[T], method: str, request: Request, first: First[T]) -> Edit
                 Reason.REQUEST_ID_REUSED,
                 f"revision {answered.revision} was made by another request of this id: take a new id for each request",
             )
-        return Edited(await first(transaction, answered.resource_id), answered=answered.revision)
+        return Edited(await first(transaction, answered), answered=answered.revision)
 
     return guarded
 
@@ -215,7 +216,9 @@ async def _run(edit: Edit[T], transaction: Transaction) -> _Attempt[T]:
     gone = tuple(id for id in before if id not in after)
     await transaction.put_rendered(new)
     await transaction.delete_rendered(gone)
-    touched = {rule.file_name for rule in new} | {before[id].file_name for id in gone}
+    # a rule that has moved is in two files
+    left = {before[rule.rule_id].file_name for rule in new if rule.rule_id in before}
+    touched = {rule.file_name for rule in new} | {before[id].file_name for id in gone} | left
     fragments = await transaction.fragments(touched)
     groups = _groups(fragments)
     placed = {rule.rule_id: Placed(rule, groups[rule.rule_id]) for rule in new}
@@ -238,7 +241,8 @@ async def _render(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> 
 
 
 def _rendered(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> dict[str, RenderedRule]:
-    rendered = {}
+    """By rule id. Raises what is wrong with any of them, all at once."""
+    rendered, errors = {}, []
     for world in worlds.values():
         index = WorldIndex(world)
         for rule in world.rules:
@@ -246,7 +250,9 @@ def _rendered(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> dict
                 try:
                     rendered[rule.id] = render_rule(rule, index)
                 except RulecastError as error:
-                    raise with_fields(error, rule.id, fields) from error
+                    errors.append(with_fields(error, rule.id, fields))
+    if errors:
+        raise together(errors)
     return rendered
 
 

@@ -1,16 +1,16 @@
 """Edits of alert rules: the one thing that most calls are about."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rule_service.domain.check import check_rule
 from rule_service.domain.model import AlertRule, AlertSpec, Config, MergeStrategy, Scope
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.expect import check_etag, found, the_live_rule, the_scope, the_template
-from rule_service.usecases.ports import Reads, Record, ResourceChange, Transaction
+from rule_service.usecases.ports import Answered, Reads, Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edit, Edited, First, Publisher
-from rule_service.usecases.restore import put_rule
+from rule_service.usecases.restore import restore_rule
 from rule_service.usecases.show import ShownRule, shown_rules
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, Violation
 from rulecast.reasons import Reason
@@ -45,8 +45,8 @@ class RuleEdits:
             rule = await _checked(transaction, await _made(transaction, draft))
             return _edited(await transaction.insert_rule(rule), None, rule)
 
-        async def first(transaction: Transaction, id: str) -> Record[AlertRule]:
-            return found(await transaction.rule(id), "rule", id, "rule.id")
+        async def first(transaction: Transaction, done: Answered) -> Record[AlertRule]:
+            return found(await transaction.rule(done.resource_id), "rule", done.resource_id, "rule.id")
 
         return await self._shown(edit, options, first)
 
@@ -58,7 +58,7 @@ class RuleEdits:
         async def edit(transaction: Transaction) -> Edited[Record[AlertRule]]:
             current = await the_live_rule(transaction, id, "rule.id")
             check_etag(current, etag, "rule.etag")
-            asked = change(current.value)
+            asked = replace(change(current.value), owner=current.value.owner)
             _refuse_immutable(current.value, asked)
             rule = await _checked(transaction, asked)
             if rule == current.value:
@@ -87,7 +87,7 @@ class RuleEdits:
             if current.deleted_at is None:
                 raise AlreadyExists.of("id", Reason.RULE_NOT_DELETED, f"rule {shown(id)} is not deleted: it is there")
             check_etag(current, etag, "etag")
-            record = await put_rule(transaction, current.value, "rule")
+            record = await restore_rule(transaction, current.value, "rule")
             return _edited(record, None, record.value)
 
         return await self._shown(edit, options)

@@ -1,6 +1,7 @@
 """Edits of targets. They change no rule: which rule evaluates a host is decided by its labels in Prometheus."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rule_service.domain.check import check_target
 from rule_service.domain.model import Target
@@ -23,7 +24,7 @@ class TargetEdits:
             return Edited(record, (ResourceChange("target", target.id, None, target),))
 
         return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_target(transaction, id, "target.id")
+            edit, options, lambda transaction, done: the_target(transaction, done.resource_id, "target.id")
         )
 
     async def update(
@@ -34,7 +35,7 @@ class TargetEdits:
         async def edit(transaction: Transaction) -> Edited[Record[Target]]:
             current = await the_target(transaction, id, "target.id")
             check_etag(current, etag, "target.etag")
-            target = change(current)
+            target = replace(change(current), owner=current.value.owner)
             if target == current.value:
                 return Edited(current)
             await _check(transaction, target)

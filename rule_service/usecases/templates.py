@@ -38,7 +38,7 @@ class TemplateEdits:
             return _edited(await transaction.insert_template(checked), None, checked)
 
         return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_template(transaction, id, "template.id")
+            edit, options, lambda transaction, done: the_template(transaction, done.resource_id, "template.id")
         )
 
     async def update(
@@ -52,7 +52,7 @@ class TemplateEdits:
         async def edit(transaction: Transaction) -> Edited[Record[AlertTemplate]]:
             current = await the_template(transaction, id, "template.id")
             check_etag(current, etag, "template.etag")
-            template = check_template(change(current))
+            template = check_template(replace(change(current), owner=current.value.owner))
             if template == current.value:
                 return Edited(current)
             if template.spec != current.value.spec:

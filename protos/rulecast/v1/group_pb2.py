@@ -29,7 +29,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from rulecast.v1 import common_pb2 as rulecast_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17rulecast/v1/group.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\xaf\x01\n\x05Group\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\x1a\n\x0cnamespace_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x05\x12\x13\n\x0blabel_value\x18\x03 \x01(\t\x12\x11\n\tparent_id\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12-\n\x08metadata\x18\x07 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\"\xd1\x01\n\x12\x43reateGroupRequest\x12\'\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.GroupB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13\x43reateGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"#\n\x0fGetGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"P\n\x11ListGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cnamespace_id\x18\x03 \x01(\t\"Q\n\x12ListGroupsResponse\x12\"\n\x06groups\x18\x01 \x03(\x0b\x32\x12.rulecast.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xee\x01\n\x12UpdateGroupRequest\x12\'\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.GroupB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13UpdateGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\xc3\x01\n\x12\x44\x65leteGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\":\n\x13\x44\x65leteGroupResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change2\xa4\x04\n\x0cGroupService\x12k\n\x0b\x43reateGroup\x12\x1f.rulecast.v1.CreateGroupRequest\x1a .rulecast.v1.CreateGroupResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/groups:\x01*\x12Y\n\x08GetGroup\x12\x1c.rulecast.v1.GetGroupRequest\x1a\x12.rulecast.v1.Group\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/groups/{id}\x12\x65\n\nListGroups\x12\x1e.rulecast.v1.ListGroupsRequest\x1a\x1f.rulecast.v1.ListGroupsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/groups\x12v\n\x0bUpdateGroup\x12\x1f.rulecast.v1.UpdateGroupRequest\x1a .rulecast.v1.UpdateGroupResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x19/api/v1/groups/{group.id}:\x01*\x12m\n\x0b\x44\x65leteGroup\x12\x1f.rulecast.v1.DeleteGroupRequest\x1a .rulecast.v1.DeleteGroupResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/api/v1/groups/{id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17rulecast/v1/group.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\xc4\x01\n\x05Group\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\x1a\n\x0cnamespace_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x05\x12\x13\n\x0blabel_value\x18\x03 \x01(\t\x12\x11\n\tparent_id\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12-\n\x08metadata\x18\x07 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\x12\x13\n\x05owner\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\"\xd1\x01\n\x12\x43reateGroupRequest\x12\'\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.GroupB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13\x43reateGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"#\n\x0fGetGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"n\n\x11ListGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cnamespace_id\x18\x03 \x01(\t\x12\x12\n\x05owner\x18\x14 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_owner\"Q\n\x12ListGroupsResponse\x12\"\n\x06groups\x18\x01 \x03(\x0b\x32\x12.rulecast.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xee\x01\n\x12UpdateGroupRequest\x12\'\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.GroupB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13UpdateGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\xc3\x01\n\x12\x44\x65leteGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\":\n\x13\x44\x65leteGroupResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change2\xa4\x04\n\x0cGroupService\x12k\n\x0b\x43reateGroup\x12\x1f.rulecast.v1.CreateGroupRequest\x1a .rulecast.v1.CreateGroupResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/groups:\x01*\x12Y\n\x08GetGroup\x12\x1c.rulecast.v1.GetGroupRequest\x1a\x12.rulecast.v1.Group\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/groups/{id}\x12\x65\n\nListGroups\x12\x1e.rulecast.v1.ListGroupsRequest\x1a\x1f.rulecast.v1.ListGroupsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/groups\x12v\n\x0bUpdateGroup\x12\x1f.rulecast.v1.UpdateGroupRequest\x1a .rulecast.v1.UpdateGroupResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x19/api/v1/groups/{group.id}:\x01*\x12m\n\x0b\x44\x65leteGroup\x12\x1f.rulecast.v1.DeleteGroupRequest\x1a .rulecast.v1.DeleteGroupResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/api/v1/groups/{id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GROUP'].fields_by_name['namespace_id']._serialized_options = b'\342A\001\005'
   _globals['_GROUP'].fields_by_name['metadata']._loaded_options = None
   _globals['_GROUP'].fields_by_name['metadata']._serialized_options = b'\342A\001\003'
+  _globals['_GROUP'].fields_by_name['owner']._loaded_options = None
+  _globals['_GROUP'].fields_by_name['owner']._serialized_options = b'\342A\001\003'
   _globals['_CREATEGROUPREQUEST'].fields_by_name['group']._loaded_options = None
   _globals['_CREATEGROUPREQUEST'].fields_by_name['group']._serialized_options = b'\342A\001\002'
   _globals['_GETGROUPREQUEST'].fields_by_name['id']._loaded_options = None
@@ -61,25 +63,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GROUPSERVICE'].methods_by_name['DeleteGroup']._loaded_options = None
   _globals['_GROUPSERVICE'].methods_by_name['DeleteGroup']._serialized_options = b'\202\323\344\223\002\025*\023/api/v1/groups/{id}'
   _globals['_GROUP']._serialized_start=196
-  _globals['_GROUP']._serialized_end=371
-  _globals['_CREATEGROUPREQUEST']._serialized_start=374
-  _globals['_CREATEGROUPREQUEST']._serialized_end=583
-  _globals['_CREATEGROUPRESPONSE']._serialized_start=585
-  _globals['_CREATEGROUPRESPONSE']._serialized_end=678
-  _globals['_GETGROUPREQUEST']._serialized_start=680
-  _globals['_GETGROUPREQUEST']._serialized_end=715
-  _globals['_LISTGROUPSREQUEST']._serialized_start=717
-  _globals['_LISTGROUPSREQUEST']._serialized_end=797
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=799
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=880
-  _globals['_UPDATEGROUPREQUEST']._serialized_start=883
-  _globals['_UPDATEGROUPREQUEST']._serialized_end=1121
-  _globals['_UPDATEGROUPRESPONSE']._serialized_start=1123
-  _globals['_UPDATEGROUPRESPONSE']._serialized_end=1216
-  _globals['_DELETEGROUPREQUEST']._serialized_start=1219
-  _globals['_DELETEGROUPREQUEST']._serialized_end=1414
-  _globals['_DELETEGROUPRESPONSE']._serialized_start=1416
-  _globals['_DELETEGROUPRESPONSE']._serialized_end=1474
-  _globals['_GROUPSERVICE']._serialized_start=1477
-  _globals['_GROUPSERVICE']._serialized_end=2025
+  _globals['_GROUP']._serialized_end=392
+  _globals['_CREATEGROUPREQUEST']._serialized_start=395
+  _globals['_CREATEGROUPREQUEST']._serialized_end=604
+  _globals['_CREATEGROUPRESPONSE']._serialized_start=606
+  _globals['_CREATEGROUPRESPONSE']._serialized_end=699
+  _globals['_GETGROUPREQUEST']._serialized_start=701
+  _globals['_GETGROUPREQUEST']._serialized_end=736
+  _globals['_LISTGROUPSREQUEST']._serialized_start=738
+  _globals['_LISTGROUPSREQUEST']._serialized_end=848
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=850
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=931
+  _globals['_UPDATEGROUPREQUEST']._serialized_start=934
+  _globals['_UPDATEGROUPREQUEST']._serialized_end=1172
+  _globals['_UPDATEGROUPRESPONSE']._serialized_start=1174
+  _globals['_UPDATEGROUPRESPONSE']._serialized_end=1267
+  _globals['_DELETEGROUPREQUEST']._serialized_start=1270
+  _globals['_DELETEGROUPREQUEST']._serialized_end=1465
+  _globals['_DELETEGROUPRESPONSE']._serialized_start=1467
+  _globals['_DELETEGROUPRESPONSE']._serialized_end=1525
+  _globals['_GROUPSERVICE']._serialized_start=1528
+  _globals['_GROUPSERVICE']._serialized_end=2076
 # @@protoc_insertion_point(module_scope)

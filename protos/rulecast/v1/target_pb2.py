@@ -28,7 +28,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from rulecast.v1 import common_pb2 as rulecast_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18rulecast/v1/target.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\x9d\x02\n\x06Target\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\x16\n\x08hostname\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12/\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.rulecast.v1.Target.LabelsEntry\x12(\n\texporters\x18\x05 \x03(\x0b\x32\x15.rulecast.v1.Exporter\x12\x11\n\tgroup_ids\x18\x06 \x03(\t\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12-\n\x08metadata\x18\x08 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x08\x45xporter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06scheme\x18\x04 \x01(\t\"{\n\x13\x43reateTargetRequest\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.TargetB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14\x43reateTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"$\n\x10GetTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"_\n\x12ListTargetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08group_id\x18\x03 \x01(\t\x12\x10\n\x08hostname\x18\x04 \x01(\t\"T\n\x13ListTargetsResponse\x12$\n\x07targets\x18\x01 \x03(\x0b\x32\x13.rulecast.v1.Target\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x13UpdateTargetRequest\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.TargetB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14UpdateTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\\\n\x13\x44\x65leteTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\";\n\x14\x44\x65leteTargetResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change2\xba\x04\n\rTargetService\x12o\n\x0c\x43reateTarget\x12 .rulecast.v1.CreateTargetRequest\x1a!.rulecast.v1.CreateTargetResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/targets:\x01*\x12]\n\tGetTarget\x12\x1d.rulecast.v1.GetTargetRequest\x1a\x13.rulecast.v1.Target\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/targets/{id}\x12i\n\x0bListTargets\x12\x1f.rulecast.v1.ListTargetsRequest\x1a .rulecast.v1.ListTargetsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/targets\x12{\n\x0cUpdateTarget\x12 .rulecast.v1.UpdateTargetRequest\x1a!.rulecast.v1.UpdateTargetResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/api/v1/targets/{target.id}:\x01*\x12q\n\x0c\x44\x65leteTarget\x12 .rulecast.v1.DeleteTargetRequest\x1a!.rulecast.v1.DeleteTargetResponse\"\x1c\x82\xd3\xe4\x93\x02\x16*\x14/api/v1/targets/{id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18rulecast/v1/target.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\xb2\x02\n\x06Target\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\x16\n\x08hostname\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12/\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.rulecast.v1.Target.LabelsEntry\x12(\n\texporters\x18\x05 \x03(\x0b\x32\x15.rulecast.v1.Exporter\x12\x11\n\tgroup_ids\x18\x06 \x03(\t\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12-\n\x08metadata\x18\x08 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\x12\x13\n\x05owner\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x08\x45xporter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06scheme\x18\x04 \x01(\t\"{\n\x13\x43reateTargetRequest\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.TargetB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14\x43reateTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"$\n\x10GetTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"}\n\x12ListTargetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08group_id\x18\x03 \x01(\t\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x12\n\x05owner\x18\x14 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_owner\"T\n\x13ListTargetsResponse\x12$\n\x07targets\x18\x01 \x03(\x0b\x32\x13.rulecast.v1.Target\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x13UpdateTargetRequest\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.TargetB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"`\n\x14UpdateTargetResponse\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Target\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\\\n\x13\x44\x65leteTargetRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\";\n\x14\x44\x65leteTargetResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change2\xba\x04\n\rTargetService\x12o\n\x0c\x43reateTarget\x12 .rulecast.v1.CreateTargetRequest\x1a!.rulecast.v1.CreateTargetResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/targets:\x01*\x12]\n\tGetTarget\x12\x1d.rulecast.v1.GetTargetRequest\x1a\x13.rulecast.v1.Target\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/targets/{id}\x12i\n\x0bListTargets\x12\x1f.rulecast.v1.ListTargetsRequest\x1a .rulecast.v1.ListTargetsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/targets\x12{\n\x0cUpdateTarget\x12 .rulecast.v1.UpdateTargetRequest\x1a!.rulecast.v1.UpdateTargetResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/api/v1/targets/{target.id}:\x01*\x12q\n\x0c\x44\x65leteTarget\x12 .rulecast.v1.DeleteTargetRequest\x1a!.rulecast.v1.DeleteTargetResponse\"\x1c\x82\xd3\xe4\x93\x02\x16*\x14/api/v1/targets/{id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGET'].fields_by_name['hostname']._serialized_options = b'\342A\001\002'
   _globals['_TARGET'].fields_by_name['metadata']._loaded_options = None
   _globals['_TARGET'].fields_by_name['metadata']._serialized_options = b'\342A\001\003'
+  _globals['_TARGET'].fields_by_name['owner']._loaded_options = None
+  _globals['_TARGET'].fields_by_name['owner']._serialized_options = b'\342A\001\003'
   _globals['_CREATETARGETREQUEST'].fields_by_name['target']._loaded_options = None
   _globals['_CREATETARGETREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\002'
   _globals['_GETTARGETREQUEST'].fields_by_name['id']._loaded_options = None
@@ -62,29 +64,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGETSERVICE'].methods_by_name['DeleteTarget']._loaded_options = None
   _globals['_TARGETSERVICE'].methods_by_name['DeleteTarget']._serialized_options = b'\202\323\344\223\002\026*\024/api/v1/targets/{id}'
   _globals['_TARGET']._serialized_start=165
-  _globals['_TARGET']._serialized_end=450
-  _globals['_TARGET_LABELSENTRY']._serialized_start=405
-  _globals['_TARGET_LABELSENTRY']._serialized_end=450
-  _globals['_EXPORTER']._serialized_start=452
-  _globals['_EXPORTER']._serialized_end=520
-  _globals['_CREATETARGETREQUEST']._serialized_start=522
-  _globals['_CREATETARGETREQUEST']._serialized_end=645
-  _globals['_CREATETARGETRESPONSE']._serialized_start=647
-  _globals['_CREATETARGETRESPONSE']._serialized_end=743
-  _globals['_GETTARGETREQUEST']._serialized_start=745
-  _globals['_GETTARGETREQUEST']._serialized_end=781
-  _globals['_LISTTARGETSREQUEST']._serialized_start=783
-  _globals['_LISTTARGETSREQUEST']._serialized_end=878
-  _globals['_LISTTARGETSRESPONSE']._serialized_start=880
-  _globals['_LISTTARGETSRESPONSE']._serialized_end=964
-  _globals['_UPDATETARGETREQUEST']._serialized_start=967
-  _globals['_UPDATETARGETREQUEST']._serialized_end=1119
-  _globals['_UPDATETARGETRESPONSE']._serialized_start=1121
-  _globals['_UPDATETARGETRESPONSE']._serialized_end=1217
-  _globals['_DELETETARGETREQUEST']._serialized_start=1219
-  _globals['_DELETETARGETREQUEST']._serialized_end=1311
-  _globals['_DELETETARGETRESPONSE']._serialized_start=1313
-  _globals['_DELETETARGETRESPONSE']._serialized_end=1372
-  _globals['_TARGETSERVICE']._serialized_start=1375
-  _globals['_TARGETSERVICE']._serialized_end=1945
+  _globals['_TARGET']._serialized_end=471
+  _globals['_TARGET_LABELSENTRY']._serialized_start=426
+  _globals['_TARGET_LABELSENTRY']._serialized_end=471
+  _globals['_EXPORTER']._serialized_start=473
+  _globals['_EXPORTER']._serialized_end=541
+  _globals['_CREATETARGETREQUEST']._serialized_start=543
+  _globals['_CREATETARGETREQUEST']._serialized_end=666
+  _globals['_CREATETARGETRESPONSE']._serialized_start=668
+  _globals['_CREATETARGETRESPONSE']._serialized_end=764
+  _globals['_GETTARGETREQUEST']._serialized_start=766
+  _globals['_GETTARGETREQUEST']._serialized_end=802
+  _globals['_LISTTARGETSREQUEST']._serialized_start=804
+  _globals['_LISTTARGETSREQUEST']._serialized_end=929
+  _globals['_LISTTARGETSRESPONSE']._serialized_start=931
+  _globals['_LISTTARGETSRESPONSE']._serialized_end=1015
+  _globals['_UPDATETARGETREQUEST']._serialized_start=1018
+  _globals['_UPDATETARGETREQUEST']._serialized_end=1170
+  _globals['_UPDATETARGETRESPONSE']._serialized_start=1172
+  _globals['_UPDATETARGETRESPONSE']._serialized_end=1268
+  _globals['_DELETETARGETREQUEST']._serialized_start=1270
+  _globals['_DELETETARGETREQUEST']._serialized_end=1362
+  _globals['_DELETETARGETRESPONSE']._serialized_start=1364
+  _globals['_DELETETARGETRESPONSE']._serialized_end=1423
+  _globals['_TARGETSERVICE']._serialized_start=1426
+  _globals['_TARGETSERVICE']._serialized_end=1996
 # @@protoc_insertion_point(module_scope)

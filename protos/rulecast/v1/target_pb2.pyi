@@ -54,6 +54,7 @@ class Target(_message.Message):
     GROUP_IDS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, or made when left empty: `[a-z0-9]` and `-`, at most 63 characters."""
     hostname: _builtins.str
@@ -62,6 +63,8 @@ class Target(_message.Message):
     """IP address or name under which it is reached. Default: the hostname."""
     etag: _builtins.str
     """Changes with every change. Send it with an update or a deletion to make sure that nobody was faster."""
+    owner: _builtins.str
+    """The bundle that it belongs to; empty: none. Whoever edits it, it keeps its owner."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further Prometheus labels of its series. The namespaces' labels come from its groups."""
@@ -87,10 +90,11 @@ class Target(_message.Message):
         group_ids: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
         metadata: _common_pb2.Metadata | None = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "etag", b"etag", "exporters", b"exporters", "group_ids", b"group_ids", "hostname", b"hostname", "id", b"id", "labels", b"labels", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "etag", b"etag", "exporters", b"exporters", "group_ids", b"group_ids", "hostname", b"hostname", "id", b"id", "labels", b"labels", "metadata", b"metadata", "owner", b"owner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,6 +223,7 @@ class ListTargetsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     GROUP_ID_FIELD_NUMBER: _builtins.int
     HOSTNAME_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most: 1 to 1000; 0 means 100."""
     page_token: _builtins.str
@@ -227,6 +232,8 @@ class ListTargetsRequest(_message.Message):
     """Only the targets that are in this very group."""
     hostname: _builtins.str
     """Only the target with this hostname."""
+    owner: _builtins.str
+    """Only those of this owner."""
     def __init__(
         self,
         *,
@@ -234,12 +241,15 @@ class ListTargetsRequest(_message.Message):
         page_token: _builtins.str = ...,
         group_id: _builtins.str = ...,
         hostname: _builtins.str = ...,
+        owner: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "owner", b"owner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "hostname", b"hostname", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "group_id", b"group_id", "hostname", b"hostname", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
 
 Global___ListTargetsRequest: _TypeAlias = ListTargetsRequest  # noqa: Y015
 
