@@ -43,6 +43,16 @@ class History(Section):
     retention: Annotated[Duration, Field(gt=0)] = 90 * 86_400.0
 
 
+class Bundles(Section):
+    """How large a bundle may be that is applied or exported at once."""
+
+    max_resources: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    max_bytes: Annotated[int, Field(ge=1, le=4_000_000, description="of its text; a request has at most 4 MiB")] = (
+        4_000_000
+    )
+    max_values: Annotated[int, Field(ge=1, le=10_000_000, description="keys and values of its text")] = 500_000
+
+
 class Logs(Section):
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -57,4 +67,5 @@ class Settings(Section):
     promtool: Promtool = Promtool()
     stream: Stream = Stream()
     history: History = History()
+    bundles: Bundles = Bundles()
     logs: Annotated[Logs, Env("RULE_SERVICE_LOG")] = Logs()

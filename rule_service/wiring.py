@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from rule_service.api import distribution
+from rule_service.api.bundles import BundleApi, BundleLimits
 from rule_service.api.delivery import DeliveryApi
 from rule_service.api.discovery import DiscoveryApi
 from rule_service.api.distribution import DistributionApi
@@ -28,12 +29,14 @@ from rule_service.api.namespaces import NamespaceApi
 from rule_service.api.rules import AlertRuleApi
 from rule_service.api.targets import TargetApi
 from rule_service.api.templates import AlertTemplateApi
+from rule_service.api.text.tree import TextLimits
 from rule_service.changelog.prune import Pruner
 from rule_service.changelog.reader import PostgresChangeLog
 from rule_service.changelog.wake import Listener
 from rule_service.library import load_library
 from rule_service.life import Life
 from rule_service.promtool import NoChecker, PromtoolChecker
+from rule_service.settings import Bundles as BundleSettings
 from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.settings import Settings
 from rule_service.store.deployers import PostgresDeployers
@@ -47,8 +50,10 @@ from rule_service.stream.notices import PostgresNotices
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.updates import Updates
+from rule_service.usecases.bundle import Bundles
 from rule_service.usecases.delivery import Delivery
 from rule_service.usecases.discover import Discovery
+from rule_service.usecases.export import Exports
 from rule_service.usecases.groups import GroupEdits
 from rule_service.usecases.history import History
 from rule_service.usecases.namespaces import NamespaceEdits
@@ -70,6 +75,7 @@ from rulecast.rpc.channel import open_channel
 from rulecast.rpc.interceptors import RpcMetrics, ServerInterceptor
 from rulecast.rpc.server import MAX_ANSWER_BYTES, RpcServer, Service
 from rulecast.v1 import (
+    bundle_pb2,
     delivery_pb2,
     discovery_pb2,
     group_pb2,
@@ -79,6 +85,7 @@ from rulecast.v1 import (
     target_pb2,
     template_pb2,
 )
+from rulecast.v1.bundle_pb2_grpc import add_BundleServiceServicer_to_server
 from rulecast.v1.delivery_pb2_grpc import add_DeliveryServiceServicer_to_server
 from rulecast.v1.discovery_pb2_grpc import add_DiscoveryServiceServicer_to_server
 from rulecast.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
@@ -99,6 +106,7 @@ PUBLIC: Final = tuple(
         (delivery_pb2, "DeliveryService"),
         (discovery_pb2, "DiscoveryService"),
         (history_pb2, "HistoryService"),
+        (bundle_pb2, "BundleService"),
     )
 )
 """The services that are answered as JSON over HTTP too."""
@@ -145,6 +153,7 @@ async def serve(settings: Settings) -> int:
 
         waiter = RolloutWaiter(store, listener.anything)
         publisher = Publisher(store, checker, waiter)
+        limits = settings.bundles
         delivery = Delivery(store, deployers, publisher, waiter, commands)
         public: tuple[Callable[[grpc.aio.Server], None], ...] = (
             partial(add_NamespaceServiceServicer_to_server, NamespaceApi(NamespaceEdits(publisher), store)),
@@ -163,6 +172,10 @@ async def serve(settings: Settings) -> int:
             partial(
                 add_HistoryServiceServicer_to_server,
                 HistoryApi(History(PostgresHistory(database), store), Rollback(publisher)),
+            ),
+            partial(
+                add_BundleServiceServicer_to_server,
+                BundleApi(Bundles(publisher), Exports(store, limits.max_resources), _bundle_limits(limits)),
             ),
         )
 
@@ -216,6 +229,10 @@ async def serve(settings: Settings) -> int:
             database=str(settings.database.url),
         )
         return await supervise({"rule service": life.run}, stop)
+
+
+def _bundle_limits(limits: BundleSettings) -> BundleLimits:
+    return BundleLimits(TextLimits(limits.max_bytes, limits.max_values), limits.max_resources)
 
 
 async def _checker(settings: PromtoolSettings, folder: Path) -> RuleChecker:

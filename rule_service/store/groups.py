@@ -7,6 +7,7 @@ from rule_service.store.encode import group_of
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import PARKED, Stamp, columns, missing, owned_page, page_of, record_of
 from rule_service.usecases.ports import Page, Record
+from rule_service.usecases.ports_batch import Content
 from rulecast.reasons import Reason
 
 _COLUMNS = "id, namespace_id, label_value, parent_id, description, owner, revision, created_at, updated_at"
@@ -162,3 +163,25 @@ def _written(row: Row | None, id: str) -> Record[Group]:
     if row is None:
         raise missing("group", id, Reason.GROUP_NOT_FOUND)
     return _record(row)
+
+
+async def contents(session: Session, namespace_ids: Collection[str], group_ids: Collection[str]) -> tuple[Content, ...]:
+    """What is in these namespaces and groups, by an index each."""
+    rows = await session.rows(
+        """
+        SELECT 'namespace' AS place, namespace_id AS place_id, 'group' AS kind, id FROM groups
+        WHERE namespace_id = ANY ($1::text[])
+        UNION ALL
+        SELECT 'namespace', live_namespace_id, 'rule', id FROM rules WHERE live_namespace_id = ANY ($1::text[])
+        UNION ALL
+        SELECT 'group', parent_id, 'group', id FROM groups WHERE parent_id = ANY ($2::text[])
+        UNION ALL
+        SELECT 'group', live_group_id, 'rule', id FROM rules WHERE live_group_id = ANY ($2::text[])
+        UNION ALL
+        SELECT 'group', group_id, 'target', target_id FROM target_groups WHERE group_id = ANY ($2::text[])
+        ORDER BY 1, 2, 3, 4
+        """,
+        list(namespace_ids),
+        list(group_ids),
+    )
+    return tuple(Content(*row) for row in rows)

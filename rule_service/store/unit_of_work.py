@@ -26,6 +26,7 @@ from rule_service.usecases.ports import (
     ResourceChange,
     ResourceFilter,
 )
+from rule_service.usecases.ports_batch import Content
 
 DRY = 0
 """The revision of a dry run."""
@@ -220,6 +221,9 @@ class PostgresTransaction(PostgresReads):
 
     async def live_rules_in_places(self, places: Collection[tuple[str, Scope]]) -> tuple[AlertRule, ...]:
         return await rules.live_in_places(self._open, places) if places else ()
+
+    async def contents(self, namespace_ids: Collection[str], group_ids: Collection[str]) -> tuple[Content, ...]:
+        return await groups.contents(self._open, namespace_ids, group_ids) if namespace_ids or group_ids else ()
 
     async def child_groups(self, id: str) -> tuple[Group, ...]:
         return await groups.children(self._open, id)

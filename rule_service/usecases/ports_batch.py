@@ -1,9 +1,18 @@
 """Writing many resources at once, as a bundle or a rollback does. Implemented by `rule_service.store`."""
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Scope, Target
+
+
+class Content(NamedTuple):
+    """Something that is in a place: a group or rule in a namespace; a child group, rule or target in a group."""
+
+    place: str
+    place_id: str
+    kind: str
+    id: str
 
 
 class Batches(Protocol):
@@ -48,4 +57,8 @@ class Batches(Protocol):
     async def remove_templates(self, ids: Collection[str]) -> None: ...
     async def live_rules_in_places(self, places: Collection[tuple[str, Scope]]) -> tuple[AlertRule, ...]:
         """The live rules with one of these keys at its scope."""
+        ...
+
+    async def contents(self, namespace_ids: Collection[str], group_ids: Collection[str]) -> tuple[Content, ...]:
+        """What is in these namespaces and groups."""
         ...

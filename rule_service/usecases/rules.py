@@ -18,12 +18,16 @@ from rulecast.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class RuleDraft:
-    """A rule as asked for: from a template, or directly with `key` and `spec`."""
+    """A rule as asked for: from a template, or directly with `key` and `spec`.
+
+    template_version: in a bundle, of the snapshot that a rule from a template has in `spec`.
+    """
 
     id: str
     scope: Scope
     key: str | None = None
     template_id: str | None = None
+    template_version: int | None = None
     spec: AlertSpec | None = None
     config: Config = field(default_factory=Config)
     merge_strategy: MergeStrategy = MergeStrategy.MERGE
@@ -161,17 +165,7 @@ async def _checked(transaction: Transaction, rule: AlertRule) -> AlertRule:
 async def _made(transaction: Transaction, draft: RuleDraft) -> AlertRule:
     """The rule that the draft asks for, with its snapshot."""
     if draft.template_id is None:
-        if draft.spec is None:
-            raise InvalidInput.of(
-                "rule.spec",
-                Reason.FIELD_REQUIRED,
-                "a rule is made from a template (`template_id`), or directly (`key` and `spec`): give one of the two",
-            )
-        if draft.key is None:
-            raise InvalidInput.of(
-                "rule.key", Reason.FIELD_REQUIRED, "a direct rule needs a key: which alert it is, e.g. 'high-cpu'"
-            )
-        return _rule(draft, draft.key, draft.spec, None)
+        return made_directly(draft, "rule")
     if draft.spec is not None:
         raise InvalidInput.of(
             "rule.spec",
@@ -179,10 +173,26 @@ async def _made(transaction: Transaction, draft: RuleDraft) -> AlertRule:
             "a rule from a template takes its spec from there: set `config`, or leave out `template_id`",
         )
     template = (await the_template(transaction, draft.template_id, "rule.template_id")).value
-    return _rule(draft, draft.key or template.key, template.spec, template.version)
+    return made_of(draft, draft.key or template.key, template.spec, template.version)
 
 
-def _rule(draft: RuleDraft, key: str, spec: AlertSpec, template_version: int | None) -> AlertRule:
+def made_directly(draft: RuleDraft, field: str) -> AlertRule:
+    """The rule of a draft without a template. field: where it stands in the request. Raises InvalidInput."""
+    if draft.spec is None:
+        raise InvalidInput.of(
+            f"{field}.spec",
+            Reason.FIELD_REQUIRED,
+            "a rule is made from a template (`template_id`), or directly (`key` and `spec`): give one of the two",
+        )
+    if draft.key is None:
+        raise InvalidInput.of(
+            f"{field}.key", Reason.FIELD_REQUIRED, "a direct rule needs a key: which alert it is, e.g. 'high-cpu'"
+        )
+    return made_of(draft, draft.key, draft.spec, None)
+
+
+def made_of(draft: RuleDraft, key: str, spec: AlertSpec, template_version: int | None) -> AlertRule:
+    """The rule of a draft with this snapshot."""
     return AlertRule(
         id=draft.id,
         key=key,

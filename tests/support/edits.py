@@ -15,8 +15,10 @@ from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.pool import Database
 from rule_service.store.revisions import PostgresHistory
 from rule_service.store.unit_of_work import PostgresStore
+from rule_service.usecases.bundle import Bundles
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.delivery import Delivery
+from rule_service.usecases.export import Exports
 from rule_service.usecases.groups import GroupEdits
 from rule_service.usecases.history import History
 from rule_service.usecases.namespaces import NamespaceEdits
@@ -80,6 +82,8 @@ class Edits:
         self.rebase = Rebase(publisher)
         self.history = History(PostgresHistory(database), store)
         self.rollback = Rollback(publisher)
+        self.bundles = Bundles(publisher)
+        self.exports = Exports(store, max_resources=10_000)
         self.delivery = Delivery(store, PostgresDeployers(database), publisher, waiter, self.commands)
 
     async def rule(self, scope: Scope, id: str, options: WriteOptions = DO, **fields: object) -> Written[ShownRule]:

@@ -15,6 +15,7 @@ from deploy.local.parts import PrometheusParts
 from deploy.local.process import Child, free_port, service
 from deploy.local.prometheus import PrometheusServer
 from rulecast.v1 import common_pb2, delivery_pb2, deployer_pb2, rule_pb2, template_pb2
+from rulecast.v1.bundle_pb2_grpc import BundleServiceStub
 from rulecast.v1.delivery_pb2_grpc import DeliveryServiceStub
 from rulecast.v1.deployer_pb2_grpc import DeployerServiceStub
 from rulecast.v1.group_pb2_grpc import GroupServiceStub
@@ -79,6 +80,10 @@ class Replica:
     @property
     def history(self) -> Any:
         return HistoryServiceStub(self.channel)
+
+    @property
+    def bundles(self) -> Any:
+        return BundleServiceStub(self.channel)
 
     @property
     def delivery(self) -> Any:
