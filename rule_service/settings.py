@@ -46,7 +46,7 @@ class History(Section):
 class Bundles(Section):
     """How large a bundle may be that is applied or exported at once."""
 
-    max_resources: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    max_resources: Annotated[int, Field(ge=1, le=100_000)] = 5_000
     max_bytes: Annotated[int, Field(ge=1, le=4_000_000, description="of its text; a request has at most 4 MiB")] = (
         4_000_000
     )

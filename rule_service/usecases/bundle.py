@@ -1,5 +1,6 @@
 """Applies bundles and exports them: whole sets of resources at once."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,10 +72,11 @@ class _Planned:
     async def against(self, transaction: Transaction) -> Plan:
         named = await _named(transaction, self._bundle, self._how)
         if self._wanted is None or self._wanted.named != named:
-            self._wanted, self._plan = want(self._bundle, self._how, named), None
+            # takes a while for a large one: about half a millisecond for each rule
+            self._wanted, self._plan = await asyncio.to_thread(want, self._bundle, self._how, named), None
         beside = await _neighbours(transaction, self._wanted)
         if self._plan is None or self._plan[0] != beside:
-            self._plan = (beside, settle(self._wanted, beside))
+            self._plan = (beside, await asyncio.to_thread(settle, self._wanted, beside))
         return self._plan[1]
 
 

@@ -443,7 +443,7 @@ async def test_an_export_reads_well(text: BundleText) -> None:
         "    spec:\n"
         "      alert_name: HighCPU\n"
         "      severity: warning\n"
-        '      query: "cpu_percent > {{ .threshold }}"\n'
+        "      query: cpu_percent > {{ .threshold }}\n"
         "      parameters:\n"
         "        - name: threshold\n"
         "          type: NUMBER\n"

@@ -23,6 +23,7 @@ from rulecast.errors import FailedPrecondition, InvalidInput, NotFound, Position
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import to_status
 from rulecast.v1 import (
+    bundle_pb2,
     delivery_pb2,
     discovery_pb2,
     distribution_pb2,
@@ -44,6 +45,7 @@ FILES = (
     delivery_pb2,
     discovery_pb2,
     history_pb2,
+    bundle_pb2,
     distribution_pb2,
 )
 BINDINGS = bindings_of(service for file in FILES for service in file.DESCRIPTOR.services_by_name.values())
