@@ -26,6 +26,7 @@ from rule_service.api.http.bindings import bindings_of
 from rule_service.api.http.gateway import MAX_BODY_BYTES, gateway_routes, json_errors
 from rule_service.api.http.openapi import openapi_routes
 from rule_service.api.namespaces import NamespaceApi
+from rule_service.api.previews import PreviewApi, writes_of
 from rule_service.api.rules import AlertRuleApi
 from rule_service.api.targets import TargetApi
 from rule_service.api.templates import AlertTemplateApi
@@ -81,6 +82,7 @@ from rulecast.v1 import (
     group_pb2,
     history_pb2,
     namespace_pb2,
+    preview_pb2,
     rule_pb2,
     target_pb2,
     template_pb2,
@@ -91,6 +93,7 @@ from rulecast.v1.discovery_pb2_grpc import add_DiscoveryServiceServicer_to_serve
 from rulecast.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
 from rulecast.v1.history_pb2_grpc import add_HistoryServiceServicer_to_server
 from rulecast.v1.namespace_pb2_grpc import add_NamespaceServiceServicer_to_server
+from rulecast.v1.preview_pb2_grpc import add_PreviewServiceServicer_to_server
 from rulecast.v1.rule_pb2_grpc import add_AlertRuleServiceServicer_to_server
 from rulecast.v1.target_pb2_grpc import add_TargetServiceServicer_to_server
 from rulecast.v1.template_pb2_grpc import add_AlertTemplateServiceServicer_to_server
@@ -107,6 +110,7 @@ PUBLIC: Final = tuple(
         (discovery_pb2, "DiscoveryService"),
         (history_pb2, "HistoryService"),
         (bundle_pb2, "BundleService"),
+        (preview_pb2, "PreviewService"),
     )
 )
 """The services that are answered as JSON over HTTP too."""
@@ -155,28 +159,25 @@ async def serve(settings: Settings) -> int:
         publisher = Publisher(store, checker, waiter)
         limits = settings.bundles
         delivery = Delivery(store, deployers, publisher, waiter, commands)
+        namespaces = NamespaceApi(NamespaceEdits(publisher), store)
+        groups = GroupApi(GroupEdits(publisher), store)
+        targets = TargetApi(TargetEdits(publisher), store)
+        templates = AlertTemplateApi(TemplateEdits(publisher, load_library()), store)
+        rules = AlertRuleApi(RuleEdits(publisher, store), Rebase(publisher), Understanding(store), store)
+        history = HistoryApi(History(PostgresHistory(database), store), Rollback(publisher))
+        bundles = BundleApi(Bundles(publisher), Exports(store, limits.max_resources), _bundle_limits(limits))
+        previews = PreviewApi(writes_of(namespaces, groups, targets, templates, rules, history, bundles))
         public: tuple[Callable[[grpc.aio.Server], None], ...] = (
-            partial(add_NamespaceServiceServicer_to_server, NamespaceApi(NamespaceEdits(publisher), store)),
-            partial(add_GroupServiceServicer_to_server, GroupApi(GroupEdits(publisher), store)),
-            partial(add_TargetServiceServicer_to_server, TargetApi(TargetEdits(publisher), store)),
-            partial(
-                add_AlertTemplateServiceServicer_to_server,
-                AlertTemplateApi(TemplateEdits(publisher, load_library()), store),
-            ),
-            partial(
-                add_AlertRuleServiceServicer_to_server,
-                AlertRuleApi(RuleEdits(publisher, store), Rebase(publisher), Understanding(store), store),
-            ),
+            partial(add_NamespaceServiceServicer_to_server, namespaces),
+            partial(add_GroupServiceServicer_to_server, groups),
+            partial(add_TargetServiceServicer_to_server, targets),
+            partial(add_AlertTemplateServiceServicer_to_server, templates),
+            partial(add_AlertRuleServiceServicer_to_server, rules),
             partial(add_DeliveryServiceServicer_to_server, DeliveryApi(delivery, deployers, store)),
             partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store))),
-            partial(
-                add_HistoryServiceServicer_to_server,
-                HistoryApi(History(PostgresHistory(database), store), Rollback(publisher)),
-            ),
-            partial(
-                add_BundleServiceServicer_to_server,
-                BundleApi(Bundles(publisher), Exports(store, limits.max_resources), _bundle_limits(limits)),
-            ),
+            partial(add_HistoryServiceServicer_to_server, history),
+            partial(add_BundleServiceServicer_to_server, bundles),
+            partial(add_PreviewServiceServicer_to_server, previews),
         )
 
         # for our own HTTP alone

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from rule_service.domain.names import check_text
-from rule_service.usecases.change import WriteOptions
+from rule_service.usecases.change import Capture, WriteOptions
 from rule_service.usecases.ports import Request
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
@@ -34,6 +34,20 @@ _HOW = frozenset({"validate_only", "wait_for", "wait_timeout", "request_id", "re
 """Fields of a create that say nothing about what is to be created."""
 _SHARE_OF_DEADLINE = 0.9
 """Of the caller's deadline: the answer must still reach it."""
+
+
+class PreviewContext:
+    """Stands in for the context of a call whose write is only previewed: what comes of it goes into `capture`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.capture = Capture()
+
+    def peer(self) -> str:
+        return self._context.peer()
+
+    def time_remaining(self) -> float | None:
+        return self._context.time_remaining()
 
 
 class WriteRequest(Protocol):
@@ -59,7 +73,8 @@ class WaitingRequest(WriteRequest, Protocol):
 def write_options(request: WriteRequest, method: str, context: Context) -> WriteOptions:
     """The options of a write that can not wait."""
     check_text(request.reason, "reason", MAX_REASON)
-    return WriteOptions(caller(context), method, request.validate_only, reason=request.reason)
+    capture = context.capture if isinstance(context, PreviewContext) else None
+    return WriteOptions(caller(context), method, request.validate_only, reason=request.reason, capture=capture)
 
 
 def waiting_options(request: WaitingRequest, method: str, context: Context) -> WriteOptions:

@@ -1,6 +1,6 @@
 """Targets and which groups they are in. The groups of a target come back in the order of their ids."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rule_service.domain.model import Target
 from rule_service.store.encode import exporters_json, target_of
@@ -81,6 +81,20 @@ async def placed(session: Session, where: ScrapeFilter) -> tuple[PlacedTarget, .
         *args,
     )
     return tuple(PlacedTarget(target_of(row), row["membership"]) for row in rows)
+
+
+async def series(session: Session) -> dict[str, Mapping[str, str]]:
+    """Of every target the labels of its series that decide about rules. Its own labels may be those of namespaces."""
+    rows = await session.rows(
+        f"""
+        SELECT id, coalesce(own.labels, '{{}}') || coalesce({_MEMBERSHIP}, '{{}}') AS labels
+        FROM targets, LATERAL (
+            SELECT jsonb_object_agg(key, value) AS labels FROM jsonb_each(targets.labels)
+            WHERE key IN (SELECT label FROM namespaces)
+        ) AS own
+        """
+    )
+    return {row["id"]: row["labels"] for row in rows}
 
 
 async def in_group(session: Session, group_id: str, limit: int) -> tuple[Target, ...]:

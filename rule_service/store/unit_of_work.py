@@ -4,7 +4,7 @@ Whatever writes holds the lock first, dry runs too. So transactions never wait f
 one of them reads after taking the lock stays true until it commits.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from rule_service.domain.layout import RuleFile
@@ -251,6 +251,12 @@ class PostgresTransaction(PostgresReads):
 
     async def rendered_of_keys(self, keys: Collection[str]) -> dict[str, RenderedRule]:
         return await rendered.of_keys(self._open, keys)
+
+    async def rendered_of_files(self, names: Collection[str]) -> tuple[RenderedRule, ...]:
+        return await rendered.of_files(self._open, names)
+
+    async def series_of_targets(self) -> dict[str, Mapping[str, str]]:
+        return await targets.series(self._open)
 
     async def changes_after(self, revision: int, which: ResourceFilter) -> tuple[ResourceChange, ...]:
         return await revisions.changes_after(self._open, revision, which)

@@ -339,6 +339,14 @@ class Transaction(Reads, Batches, Protocol):
         """What is stored as rendered for these keys, by rule id."""
         ...
 
+    async def rendered_of_files(self, names: Collection[str]) -> tuple[RenderedRule, ...]:
+        """What is stored as rendered for these files."""
+        ...
+
+    async def series_of_targets(self) -> dict[str, Mapping[str, str]]:
+        """Of every target the labels that decide about rules: those of the namespaces."""
+        ...
+
     async def changes_after(self, revision: int, which: "ResourceFilter") -> tuple["ResourceChange", ...]:
         """Each resource that is not what it was at this revision: as it was then, and as it is now."""
         ...

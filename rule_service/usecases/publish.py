@@ -17,6 +17,7 @@ from rule_service.domain.model import KeyWorld, Scope
 from rule_service.domain.render import RenderedRule, render_rule
 from rule_service.usecases.blame import refused_by_promtool, together, with_fields
 from rule_service.usecases.change import (
+    Capture,
     Change,
     FileChange,
     FileChangeKind,
@@ -35,6 +36,7 @@ from rule_service.usecases.ports import (
     Transaction,
 )
 from rule_service.usecases.ports_check import RuleChecker
+from rule_service.usecases.preview import About, about, compare, look
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast.digest import file_sha256
 from rulecast.errors import Conflict, InvalidInput, RulecastError
@@ -118,7 +120,7 @@ class Publisher:
         if first is not None and options.request is not None:
             edit = _once(edit, options.method, options.request, first)
         accepted: set[_Checked] = set()
-        attempt = await self._try(edit)
+        attempt = await (self._try(edit) if options.capture is None else self._preview(edit, options.capture))
         await self._check(attempt, accepted)
         if options.validate_only:
             return attempt.written(Change(0, attempt.files, attempt.warnings))
@@ -134,6 +136,24 @@ class Publisher:
     async def _try(self, edit: Edit[T]) -> _Attempt[T]:
         async with self._store.transaction(rollback=True) as transaction:
             return await _run(edit, transaction)
+
+    async def _preview(self, edit: Edit[T], capture: Capture) -> _Attempt[T]:
+        """As `_try`. What has to be looked at is known once it was tried; so it is tried again between two looks."""
+        async with self._store.transaction(rollback=True) as transaction:
+            attempt = await _run(edit, transaction)
+            at = await _about(transaction, attempt)
+        for _ in range(ATTEMPTS):
+            async with self._store.transaction(rollback=True) as transaction:
+                before = await look(transaction, at)
+                attempt = await _run(edit, transaction)
+                after = await look(transaction, at)
+                now = await _about(transaction, attempt)
+            if now == at:
+                facts = (attempt.files, attempt.edited.resources, attempt.warnings)
+                capture.preview = await asyncio.to_thread(compare, before, after, *facts)
+                return attempt
+            at = now
+        raise _contention()
 
     async def _commit(
         self, edit: Edit[T], accepted: Collection[_Checked], options: WriteOptions
@@ -168,7 +188,7 @@ class Publisher:
                 revision, attempt = await self._commit(edit, accepted, options)
                 if not attempt.unchecked(accepted):
                     return revision, attempt
-        raise Conflict.of("", Reason.CONTENTION, "others kept changing the same alert meanwhile: try again")
+        raise _contention()
 
     async def _check(self, attempt: _Attempt[T], accepted: set[_Checked]) -> None:
         rules = attempt.unchecked(accepted)
@@ -196,6 +216,15 @@ def _once(edit: Edit[T], method: str, request: Request, first: First[T]) -> Edit
         return Edited(await first(transaction, answered), answered=answered.revision)
 
     return guarded
+
+
+async def _about(transaction: Transaction, attempt: _Attempt[T]) -> About:
+    keys = await about(transaction, attempt.edited.keys, attempt.edited.resources)
+    return About(keys, tuple(each.name for each in attempt.files))
+
+
+def _contention() -> Conflict:
+    return Conflict.of("", Reason.CONTENTION, "others kept changing the same alert meanwhile: try again")
 
 
 def _checked(rule: RenderedRule) -> _Checked:

@@ -84,7 +84,8 @@ class Edits:
         self.rollback = Rollback(publisher)
         self.bundles = Bundles(publisher)
         self.exports = Exports(store, max_resources=10_000)
-        self.delivery = Delivery(store, PostgresDeployers(database), publisher, waiter, self.commands)
+        self.deployers = PostgresDeployers(database)
+        self.delivery = Delivery(store, self.deployers, publisher, waiter, self.commands)
 
     async def rule(self, scope: Scope, id: str, options: WriteOptions = DO, **fields: object) -> Written[ShownRule]:
         """A rule of the template `cpu`, which must be there."""
