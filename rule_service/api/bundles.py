@@ -104,7 +104,7 @@ def _read(request: pb.ApplyBundleRequest, limits: BundleLimits) -> pb.Bundle:
     json = asked == pb.JSON or (not asked and request.content.lstrip().startswith("{"))
     parse = parse_json if json else parse_yaml
     bundle = pb.Bundle()
-    read(parse(request.content, limits.text, "content"), bundle, _KEPT)
+    read(parse(request.content, limits.text, "content"), bundle, "content", _KEPT)
     return bundle
 
 

@@ -21,6 +21,7 @@ from rulecast.v1.deployer_pb2_grpc import DeployerServiceStub
 from rulecast.v1.group_pb2_grpc import GroupServiceStub
 from rulecast.v1.history_pb2_grpc import HistoryServiceStub
 from rulecast.v1.namespace_pb2_grpc import NamespaceServiceStub
+from rulecast.v1.preview_pb2_grpc import PreviewServiceStub
 from rulecast.v1.rule_pb2_grpc import AlertRuleServiceStub
 from rulecast.v1.target_pb2_grpc import TargetServiceStub
 from rulecast.v1.template_pb2_grpc import AlertTemplateServiceStub
@@ -84,6 +85,10 @@ class Replica:
     @property
     def bundles(self) -> Any:
         return BundleServiceStub(self.channel)
+
+    @property
+    def previews(self) -> Any:
+        return PreviewServiceStub(self.channel)
 
     @property
     def delivery(self) -> Any:

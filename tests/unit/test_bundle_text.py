@@ -18,13 +18,13 @@ LIMITS = TextLimits(max_bytes=100_000, max_values=5_000)
 
 def yaml(text: str) -> bundle_pb2.Bundle:
     bundle = bundle_pb2.Bundle()
-    read(parse_yaml(text, LIMITS, "content"), bundle, {"version", "template_version"})
+    read(parse_yaml(text, LIMITS, "content"), bundle, "content", {"version", "template_version"})
     return bundle
 
 
 def json_(text: str) -> bundle_pb2.Bundle:
     bundle = bundle_pb2.Bundle()
-    read(parse_json(text, LIMITS, "content"), bundle, {"version", "template_version"})
+    read(parse_json(text, LIMITS, "content"), bundle, "content", {"version", "template_version"})
     return bundle
 
 
@@ -103,7 +103,7 @@ WRONG = [
     ("rules: [{config: {parameters: {a: [1]}}}]", "rules[0].config.parameters[a]", "a number or a text", (1, 35)),
     ("rules: [{config: {parameters: {a: 1e999}}}]", "rules[0].config.parameters[a]", "finite", (1, 35)),
     ("rules: [{scope: {global: x}}]", "rules[0].scope.global", "write {}", (1, 26)),
-    ("- a", "", "a map is expected", (1, 1)),
+    ("- a", "content", "a map is expected", (1, 1)),
     ("a: &x b\nrules: *x", "content", "alias *x", (2, 8)),
     ("rules: !!python/object:os.system []", "content", "tag", (1, 8)),
     ("rules: []\nrules: []", "content", "twice", (2, 1)),
@@ -147,7 +147,7 @@ def test_everything_is_told_at_once() -> None:
         ('{"rules": [{"template_id": "a", "templateId": "b"}]}', "rules[0].templateId", "only one of them"),
         ('{"rules": [], "rules": []}', "content", "twice"),
         ('{"rules": [}', "content", "not JSON"),
-        ("[]", "", "a map is expected"),
+        ("[]", "content", "a map is expected"),
     ],
 )
 def test_json_is_refused_by_path(text: str, field: str, message: str) -> None:

@@ -26,17 +26,21 @@ _COMPARED = 64
 _VALUE, _EMPTY = "google.protobuf.Value", "google.protobuf.Empty"
 
 
-def read(node: Node, message: Message, kept: Collection[str] = ()) -> None:
-    """Fills the message. kept: fields that are output only, and are read all the same. Raises InvalidInput."""
-    reader = _Reader(kept)
+def read(node: Node, message: Message, name: str, kept: Collection[str] = ()) -> None:
+    """Fills the message. name: of the field with the text. kept: what is output only, and is read all the same.
+
+    Raises InvalidInput.
+    """
+    reader = _Reader(name, kept)
     reader.message(node, message, "")
     if reader.violations:
         raise InvalidInput(tuple(reader.violations))
 
 
 class _Reader:
-    def __init__(self, kept: Collection[str]) -> None:
+    def __init__(self, name: str, kept: Collection[str]) -> None:
         self.violations: list[Violation] = []
+        self._name = name
         self._kept = kept
 
     def message(self, node: Node, message: Message, path: str) -> None:
@@ -157,7 +161,7 @@ class _Reader:
             self._refuse(path, f"{shown(node.text)} is not a finite number", node.at)
 
     def _refuse(self, path: str, message: str, at: Position | None) -> None:
-        self.violations.append(Violation(path, Reason.FIELD_INVALID, message, at))
+        self.violations.append(Violation(path or self._name, Reason.FIELD_INVALID, message, at))
 
 
 def _rival(field: FieldDescriptor, seen: dict[str, str]) -> str | None:
