@@ -76,6 +76,16 @@ class Targets(Section):
     stale_after: Annotated[Duration, Field(gt=0, description="without a heartbeat, then a target is STALE")] = 300.0
 
 
+class Bundles(Section):
+    """How large a bundle may be that is applied or exported at once."""
+
+    max_resources: Annotated[int, Field(ge=1, le=100_000)] = 5_000
+    max_bytes: Annotated[int, Field(ge=1, le=4_000_000, description="of its text; a request has at most 4 MiB")] = (
+        4_000_000
+    )
+    max_values: Annotated[int, Field(ge=1, le=10_000_000, description="keys and values of its text")] = 500_000
+
+
 class Logs(Section):
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -111,6 +121,7 @@ class Settings(Section):
     deleted: Deleted = Deleted()
     limits: Limits = Limits()
     targets: Targets = Targets()
+    bundles: Bundles = Bundles()
     logs: Annotated[Logs, Env("RULE_SERVICE_LOG")] = Logs()
     tls: Tls | None = None
     security: Security = Security()

@@ -18,6 +18,7 @@ from aiohttp import web
 from rule_service.api import distribution
 from rule_service.api.access import METHODS
 from rule_service.api.authentication import TokenAuthenticator
+from rule_service.api.bundles import BundleApi, BundleLimits
 from rule_service.api.current import current_state
 from rule_service.api.delivery import DeliveryApi
 from rule_service.api.discovery import DiscoveryApi
@@ -30,9 +31,11 @@ from rule_service.api.http.openapi import openapi_routes
 from rule_service.api.http.refusals import json_errors
 from rule_service.api.limits import Limiter, RequestLimits
 from rule_service.api.namespaces import NamespaceApi
+from rule_service.api.previews import PreviewApi, writes_of
 from rule_service.api.rules import AlertRuleApi
 from rule_service.api.targets import TargetApi
 from rule_service.api.templates import AlertTemplateApi
+from rule_service.api.text.tree import TextLimits
 from rule_service.api.tokens import TokenApi
 from rule_service.changelog.prune import Pruner
 from rule_service.changelog.reader import PostgresChangeLog
@@ -42,6 +45,7 @@ from rule_service.life import Life
 from rule_service.metrics import EditMetrics, OverviewMetrics, StreamMetrics
 from rule_service.promtool import NoChecker, PromtoolChecker
 from rule_service.settings import PREFIX, Limits, Settings
+from rule_service.settings import Bundles as BundleSettings
 from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.heartbeats import PostgresHeartbeats
@@ -58,8 +62,10 @@ from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.traces import Traces
 from rule_service.stream.updates import Updates
+from rule_service.usecases.bundle import Bundles
 from rule_service.usecases.delivery import Delivery
 from rule_service.usecases.discover import Discovery
+from rule_service.usecases.export import Exports
 from rule_service.usecases.groups import GroupEdits
 from rule_service.usecases.heartbeats import TargetHeartbeats
 from rule_service.usecases.history import History
@@ -92,21 +98,25 @@ from rulecast.rpc.metrics import RpcMetrics
 from rulecast.rpc.rate import Rate
 from rulecast.rpc.server import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, RpcServer, Service
 from rulecast.v1 import (
+    bundle_pb2,
     delivery_pb2,
     discovery_pb2,
     group_pb2,
     history_pb2,
     namespace_pb2,
+    preview_pb2,
     rule_pb2,
     target_pb2,
     template_pb2,
     token_pb2,
 )
+from rulecast.v1.bundle_pb2_grpc import add_BundleServiceServicer_to_server
 from rulecast.v1.delivery_pb2_grpc import add_DeliveryServiceServicer_to_server
 from rulecast.v1.discovery_pb2_grpc import add_DiscoveryServiceServicer_to_server
 from rulecast.v1.group_pb2_grpc import add_GroupServiceServicer_to_server
 from rulecast.v1.history_pb2_grpc import add_HistoryServiceServicer_to_server
 from rulecast.v1.namespace_pb2_grpc import add_NamespaceServiceServicer_to_server
+from rulecast.v1.preview_pb2_grpc import add_PreviewServiceServicer_to_server
 from rulecast.v1.rule_pb2_grpc import add_AlertRuleServiceServicer_to_server
 from rulecast.v1.target_pb2_grpc import add_TargetServiceServicer_to_server
 from rulecast.v1.template_pb2_grpc import add_AlertTemplateServiceServicer_to_server
@@ -124,6 +134,8 @@ PUBLIC: Final = tuple(
         (discovery_pb2, "DiscoveryService"),
         (history_pb2, "HistoryService"),
         (token_pb2, "TokenService"),
+        (bundle_pb2, "BundleService"),
+        (preview_pb2, "PreviewService"),
     )
 )
 """The services that are answered as JSON over HTTP too."""
@@ -184,26 +196,28 @@ async def serve(settings: Settings) -> int:
         waiter = RolloutWaiter(store, listener.anything)
         publisher = Publisher(store, checker, waiter, edit_metrics)
         heartbeats = TargetHeartbeats(PostgresHeartbeats(database), timedelta(seconds=settings.targets.stale_after))
+        limits = settings.bundles
         delivery = Delivery(store, deployers, publisher, waiter, commands)
+        namespaces = NamespaceApi(NamespaceEdits(publisher), store)
+        groups = GroupApi(GroupEdits(publisher), store)
+        targets = TargetApi(TargetEdits(publisher), heartbeats, store)
+        templates = AlertTemplateApi(TemplateEdits(publisher, load_library()), store)
+        rules = AlertRuleApi(RuleEdits(publisher, store), Rebase(publisher), Understanding(store), store)
+        history = HistoryApi(History(PostgresHistory(database), store), Rollback(publisher))
+        bundles = BundleApi(Bundles(publisher), Exports(store, limits.max_resources), _bundle_limits(limits))
+        previews = PreviewApi(writes_of(namespaces, groups, targets, templates, rules, history, bundles))
         public: tuple[Callable[[grpc.aio.Server], None], ...] = (
-            partial(add_NamespaceServiceServicer_to_server, NamespaceApi(NamespaceEdits(publisher), store)),
-            partial(add_GroupServiceServicer_to_server, GroupApi(GroupEdits(publisher), store)),
-            partial(add_TargetServiceServicer_to_server, TargetApi(TargetEdits(publisher), heartbeats, store)),
-            partial(
-                add_AlertTemplateServiceServicer_to_server,
-                AlertTemplateApi(TemplateEdits(publisher, load_library()), store),
-            ),
-            partial(
-                add_AlertRuleServiceServicer_to_server,
-                AlertRuleApi(RuleEdits(publisher, store), Rebase(publisher), Understanding(store), store),
-            ),
+            partial(add_NamespaceServiceServicer_to_server, namespaces),
+            partial(add_GroupServiceServicer_to_server, groups),
+            partial(add_TargetServiceServicer_to_server, targets),
+            partial(add_AlertTemplateServiceServicer_to_server, templates),
+            partial(add_AlertRuleServiceServicer_to_server, rules),
             partial(add_DeliveryServiceServicer_to_server, DeliveryApi(delivery, deployers, store)),
             partial(add_DiscoveryServiceServicer_to_server, DiscoveryApi(Discovery(store), heartbeats)),
-            partial(
-                add_HistoryServiceServicer_to_server,
-                HistoryApi(History(PostgresHistory(database), store), Rollback(publisher)),
-            ),
+            partial(add_HistoryServiceServicer_to_server, history),
             partial(add_TokenServiceServicer_to_server, TokenApi(Tokens(tokens, store))),
+            partial(add_BundleServiceServicer_to_server, bundles),
+            partial(add_PreviewServiceServicer_to_server, previews),
         )
 
         rpc_metrics = RpcMetrics(registry)
@@ -292,6 +306,10 @@ def _gate(settings: Settings, authenticator: TokenAuthenticator, metrics: Access
 
 def _request_limits(settings: Limits) -> RequestLimits:
     return RequestLimits(**settings.model_dump(exclude={"calls_at_once"}))
+
+
+def _bundle_limits(limits: BundleSettings) -> BundleLimits:
+    return BundleLimits(TextLimits(limits.max_bytes, limits.max_values), limits.max_resources)
 
 
 async def _checker(settings: PromtoolSettings, folder: Path, metrics: EditMetrics) -> RuleChecker:

@@ -15,6 +15,9 @@ _SERVICES: Final[Mapping[str, Mapping[str, Access]]] = {
         "ListNamespaces": _VIEWER,
         "UpdateNamespace": _ALL,
         "DeleteNamespace": _ALL,
+        "UndeleteNamespace": _ALL,
+        "PurgeNamespace": _ALL,
+        "BatchGetNamespaces": _VIEWER,
     },
     "GroupService": {
         "CreateGroup": _EDITOR,
@@ -22,6 +25,9 @@ _SERVICES: Final[Mapping[str, Mapping[str, Access]]] = {
         "ListGroups": _VIEWER,
         "UpdateGroup": _EDITOR,
         "DeleteGroup": _EDITOR,
+        "UndeleteGroup": _EDITOR,
+        "PurgeGroup": _ALL,
+        "BatchGetGroups": _VIEWER,
     },
     "TargetService": {
         "CreateTarget": _EDITOR,
@@ -29,6 +35,11 @@ _SERVICES: Final[Mapping[str, Mapping[str, Access]]] = {
         "ListTargets": _VIEWER,
         "UpdateTarget": _EDITOR,
         "DeleteTarget": _EDITOR,
+        # no target's namespace is looked at
+        "HeartbeatTargets": _ALL,
+        "UndeleteTarget": _EDITOR,
+        "PurgeTarget": _ALL,
+        "BatchGetTargets": _VIEWER,
     },
     "AlertTemplateService": {
         "CreateAlertTemplate": _ALL,
@@ -37,6 +48,9 @@ _SERVICES: Final[Mapping[str, Mapping[str, Access]]] = {
         "UpdateAlertTemplate": _ALL,
         "DeleteAlertTemplate": _ALL,
         "LoadLibrary": _ALL,
+        "UndeleteAlertTemplate": _ALL,
+        "PurgeAlertTemplate": _ALL,
+        "BatchGetAlertTemplates": _VIEWER,
     },
     "AlertRuleService": {
         "CreateAlertRule": _EDITOR,
@@ -50,6 +64,8 @@ _SERVICES: Final[Mapping[str, Mapping[str, Access]]] = {
         "RebaseAlertRules": _EDITOR,
         "GetEffectiveRules": _VIEWER,
         "ExplainRule": _VIEWER,
+        "EnableAlertRule": _EDITOR,
+        "DisableAlertRule": _EDITOR,
     },
     "DeliveryService": {
         "RegenerateAll": _ALL,
@@ -73,6 +89,13 @@ _SERVICES: Final[Mapping[str, Mapping[str, Access]]] = {
         "GetRevision": _VIEWER,
         "DiffRevisions": _VIEWER,
         "Rollback": _EDITOR,
+    },
+    "BundleService": {
+        "ApplyBundle": _EDITOR,
+        "ExportBundle": _VIEWER,
+    },
+    "PreviewService": {
+        "PreviewChange": _EDITOR,
     },
     "TokenService": {
         "CreateToken": _ADMIN,

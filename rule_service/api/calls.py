@@ -7,14 +7,14 @@ import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from rule_service.domain.names import check_text
-from rule_service.usecases.change import WriteOptions
+from rule_service.usecases.change import Capture, WriteOptions
 from rule_service.usecases.ports import Request
 from rule_service.usecases.rollout import Until
 from rulecast.errors import InvalidInput
@@ -40,11 +40,31 @@ _SHARE_OF_DEADLINE = 0.9
 """Of the caller's deadline: the answer must still reach it."""
 
 
+class PreviewContext:
+    """Stands in for the context of a call whose write is only previewed: what comes of it goes into `capture`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.capture = Capture()
+
+    def peer(self) -> str:
+        return self._context.peer()
+
+    def time_remaining(self) -> float | None:
+        return self._context.time_remaining()
+
+
 class WriteRequest(Protocol):
     @property
     def validate_only(self) -> bool: ...
     @property
     def reason(self) -> str: ...
+
+
+class OwnerRequest(Protocol):
+    @property
+    def owner(self) -> str: ...
+    def HasField(self, field_name: Literal["owner"], /) -> bool: ...
 
 
 class WaitingRequest(WriteRequest, Protocol):
@@ -57,8 +77,14 @@ class WaitingRequest(WriteRequest, Protocol):
 def write_options(request: WriteRequest, method: str, context: Context) -> WriteOptions:
     """The options of a write that can not wait."""
     check_text(request.reason, "reason", MAX_REASON)
+    capture = context.capture if isinstance(context, PreviewContext) else None
     return WriteOptions(
-        caller(context), method, request.validate_only, reason=request.reason, namespaces=editable_namespaces()
+        caller(context),
+        method,
+        request.validate_only,
+        reason=request.reason,
+        capture=capture,
+        namespaces=editable_namespaces(),
     )
 
 
@@ -133,6 +159,11 @@ def batch_ids(ids: Sequence[str]) -> Sequence[str]:
     if not 0 < len(ids) <= MAX_PAGE_SIZE:
         raise InvalidInput.of("ids", Reason.FIELD_INVALID, f"{len(ids)} ids: name 1 to {MAX_PAGE_SIZE}")
     return ids
+
+
+def owner_filter(request: OwnerRequest) -> str | None:
+    """The owner to list; "" is that of what belongs to none, None is any."""
+    return request.owner if request.HasField("owner") else None
 
 
 def page_size(asked: int, default: int = PAGE_SIZE, largest: int = MAX_PAGE_SIZE) -> int:

@@ -25,6 +25,7 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.domain.status import TargetStatus
+from rule_service.usecases.rules import RuleDraft
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 from rulecast.v1 import common_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2
@@ -89,19 +90,19 @@ def target(message: target_pb2.Target) -> Target:
 
 
 def statuses(values: Iterable[target_pb2.Target.Status.ValueType]) -> list[TargetStatus]:
-    return [_chosen(_STATUSES, target_pb2.Target.Status, each, f"statuses[{at}]") for at, each in enumerate(values)]
+    return [chosen(_STATUSES, target_pb2.Target.Status, each, f"statuses[{at}]") for at, each in enumerate(values)]
 
 
 def reported_status(value: target_pb2.Target.Status.ValueType, field: str) -> TargetStatus | None:
     """None: not said. Raises InvalidInput for STALE, which only time makes of a target."""
-    return _chosen(_REPORTED, target_pb2.Target.Status, value, field)
+    return chosen(_REPORTED, target_pb2.Target.Status, value, field)
 
 
-def template(message: template_pb2.AlertTemplate, version: int) -> AlertTemplate:
+def template(message: template_pb2.AlertTemplate, version: int, field: str = "template") -> AlertTemplate:
     if not message.HasField("spec"):
-        raise InvalidInput.of("template.spec", Reason.FIELD_REQUIRED, "a template needs its alert: `spec`")
+        raise InvalidInput.of(f"{field}.spec", Reason.FIELD_REQUIRED, "a template needs its alert: `spec`")
     id = message.id or new_id("template")
-    return AlertTemplate(id, message.key or id, spec(message.spec, "template.spec"), version, message.description)
+    return AlertTemplate(id, message.key or id, spec(message.spec, f"{field}.spec"), version, message.description)
 
 
 def spec(message: template_pb2.AlertSpec, field: str) -> AlertSpec:
@@ -111,7 +112,7 @@ def spec(message: template_pb2.AlertSpec, field: str) -> AlertSpec:
         query=message.query,
         parameters=tuple(_parameter(each, f"{field}.parameters[{at}]") for at, each in enumerate(message.parameters)),
         defaults=config(message.default_config, f"{field}.default_config"),
-        scope_mode=_chosen(_SCOPE_MODES, template_pb2.ScopeMode, message.scope_mode, f"{field}.scope_mode"),
+        scope_mode=chosen(_SCOPE_MODES, template_pb2.ScopeMode, message.scope_mode, f"{field}.scope_mode"),
         scope_exclude_metrics=tuple(message.scope_exclude_metrics),
     )
 
@@ -146,7 +147,23 @@ def scope(message: common_pb2.Scope, field: str) -> Scope:
 
 
 def merge_strategy(value: rule_pb2.MergeStrategy.ValueType, field: str) -> MergeStrategy:
-    return _chosen(_STRATEGIES, rule_pb2.MergeStrategy, value, field)
+    return chosen(_STRATEGIES, rule_pb2.MergeStrategy, value, field)
+
+
+def rule_draft(message: rule_pb2.AlertRule, field: str) -> RuleDraft:
+    return RuleDraft(
+        id=message.id or new_id("rule"),
+        scope=scope(message.scope, f"{field}.scope"),
+        key=message.key or None,
+        template_id=message.template_id or None,
+        template_version=message.template_version or None,
+        spec=spec(message.spec, f"{field}.spec") if message.HasField("spec") else None,
+        config=config(message.config, f"{field}.config"),
+        merge_strategy=merge_strategy(message.merge_strategy, f"{field}.merge_strategy"),
+        priority=message.priority,
+        enabled=message.enabled if message.HasField("enabled") else True,
+        description=message.description,
+    )
 
 
 def _parameter(message: template_pb2.Parameter, field: str) -> Parameter:
@@ -155,7 +172,7 @@ def _parameter(message: template_pb2.Parameter, field: str) -> Parameter:
 
     return Parameter(
         name=message.name,
-        type=_chosen(_TYPES, template_pb2.Parameter.Type, message.type, f"{field}.type"),
+        type=chosen(_TYPES, template_pb2.Parameter.Type, message.type, f"{field}.type"),
         default=optional("default"),
         minimum=optional("minimum"),
         maximum=optional("maximum"),
@@ -177,7 +194,8 @@ def _value(message: struct_pb2.Value, field: str) -> ParameterValue:
             )
 
 
-def _chosen(choices: Mapping[Number, Choice], names: Any, value: Number, field: str) -> Choice:
+def chosen(choices: Mapping[Number, Choice], names: Any, value: Number, field: str) -> Choice:
+    """The meaning of an enum's number. Raises InvalidInput with the names that there are."""
     if value not in choices:
         right = ", ".join(names.Name(each) for each in choices if each)
         what = f"{value} is not one of the values there are" if value else "it is not said"

@@ -52,6 +52,7 @@ def namespace_fields(value: Namespace) -> namespace_pb2.Namespace:
         label=value.label,
         policy_priority=value.policy_priority,
         description=value.description,
+        owner=value.owner,
     )
 
 
@@ -69,6 +70,7 @@ def group_fields(value: Group) -> group_pb2.Group:
         label_value=value.label_value,
         parent_id=value.parent_id or "",
         description=value.description,
+        owner=value.owner,
     )
 
 
@@ -98,6 +100,7 @@ def target_fields(value: Target) -> target_pb2.Target:
             for each in value.exporters
         ],
         group_ids=value.group_ids,
+        owner=value.owner,
     )
 
 
@@ -115,6 +118,7 @@ def template_fields(value: AlertTemplate) -> template_pb2.AlertTemplate:
         description=value.description,
         spec=spec(value.spec),
         version=value.version,
+        owner=value.owner,
     )
 
 
@@ -155,6 +159,7 @@ def rule_fields(value: AlertRule) -> rule_pb2.AlertRule:
         priority=value.priority,
         enabled=value.enabled,
         description=value.description,
+        owner=value.owner,
     )
 
 

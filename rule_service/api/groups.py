@@ -5,6 +5,7 @@ from rule_service.api.calls import (
     Context,
     batch_ids,
     once,
+    owner_filter,
     page_after,
     page_size,
     page_token,
@@ -38,7 +39,11 @@ class GroupApi(GroupServiceServicer):
 
     async def ListGroups(self, request: pb.ListGroupsRequest, context: Context) -> pb.ListGroupsResponse:
         where = GroupFilter(
-            request.namespace_id or None, request.parent_id or None, request.text or None, request.show_deleted
+            request.namespace_id or None,
+            request.parent_id or None,
+            request.text or None,
+            request.show_deleted,
+            owner_filter(request),
         )
         page = await self._reads.groups(page_after(request.page_token), page_size(request.page_size), where)
         return pb.ListGroupsResponse(

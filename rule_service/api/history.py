@@ -65,7 +65,7 @@ class HistoryApi(HistoryServiceServicer):
         options = waiting_options(request, "Rollback", context)
         written = await self._rollback.roll_back(request.revision, _subject(request), options)
         return pb.RollbackResponse(
-            resources=[_changed(each.kind, each.id, _action(each)) for each in written.value[:PUT_BACK]],
+            resources=[resource_change(each.kind, each.id, action_of(each)) for each in written.value[:PUT_BACK]],
             resource_count=len(written.value),
             change=encode.change(written.change),
         )
@@ -118,14 +118,14 @@ def _summary(facts: RevisionFacts, first: Iterable[ResourceRef]) -> pb.Revision:
         file_count=facts.file_count,
         reason=facts.reason,
         request_id=facts.request_id,
-        resources=[_changed(each.kind, each.id, _became(each.existed, each.exists)) for each in first],
+        resources=[resource_change(each.kind, each.id, _became(each.existed, each.exists)) for each in first],
     )
 
 
 def _whole(revision: Revision) -> pb.Revision:
     message = _summary(revision.facts, ())
     for each in revision.changed.items:
-        change = _changed(each.kind, each.id, _action(each))
+        change = resource_change(each.kind, each.id, action_of(each))
         for side, value in ((change.before, each.before), (change.after, each.after)):
             if value is not None:
                 getattr(side, each.kind).CopyFrom(_resource(value))
@@ -144,16 +144,17 @@ def _diff(change: ResourceChange, old: str, new: str) -> pb.ResourceDiff:
     return pb.ResourceDiff(
         kind=_NUMBERS[change.kind],
         id=change.id,
-        action=_action(change),
+        action=action_of(change),
         diff=unified_diff(before, after, f"{name}@{old}", f"{name}@{new}"),
     )
 
 
-def _changed(kind: str, id: str, action: pb.ResourceAction.ValueType) -> pb.ResourceChange:
+def resource_change(kind: str, id: str, action: pb.ResourceAction.ValueType) -> pb.ResourceChange:
+    """A change without what it was and what it became."""
     return pb.ResourceChange(kind=_NUMBERS[kind], id=id, action=action)
 
 
-def _action(change: ResourceChange) -> pb.ResourceAction.ValueType:
+def action_of(change: ResourceChange) -> pb.ResourceAction.ValueType:
     return _became(change.before is not None, change.after is not None)
 
 

@@ -5,6 +5,7 @@ from rule_service.api.calls import (
     Context,
     batch_ids,
     once,
+    owner_filter,
     page_after,
     page_size,
     page_token,
@@ -37,7 +38,7 @@ class NamespaceApi(NamespaceServiceServicer):
         return encode.namespace(await the_kept(self._reads, Namespace, request.id))
 
     async def ListNamespaces(self, request: pb.ListNamespacesRequest, context: Context) -> pb.ListNamespacesResponse:
-        where = NamespaceFilter(request.text or None, request.show_deleted)
+        where = NamespaceFilter(request.text or None, request.show_deleted, owner_filter(request))
         page = await self._reads.namespaces(page_after(request.page_token), page_size(request.page_size), where)
         return pb.ListNamespacesResponse(
             namespaces=[encode.namespace(each) for each in page.items], next_page_token=page_token(page.next_after)

@@ -5,8 +5,8 @@ from rule_service.api.calls import (
     MAX_PAGE_SIZE,
     Context,
     batch_ids,
-    new_id,
     once,
+    owner_filter,
     page_after,
     page_size,
     page_token,
@@ -19,7 +19,7 @@ from rule_service.domain.model import AlertRule
 from rule_service.usecases.expect import found
 from rule_service.usecases.ports import Reads, RuleFilter
 from rule_service.usecases.rebase import Rebase, Rebased, RulesOfTemplate, TheseRules
-from rule_service.usecases.rules import RuleDraft, RuleEdits
+from rule_service.usecases.rules import RuleEdits
 from rule_service.usecases.show import shown_rules
 from rule_service.usecases.understand import Understanding
 from rulecast.errors import InvalidInput
@@ -37,7 +37,7 @@ class AlertRuleApi(AlertRuleServiceServicer):
 
     async def CreateAlertRule(self, request: pb.CreateAlertRuleRequest, context: Context) -> pb.CreateAlertRuleResponse:
         options = once(waiting_options(request, "CreateAlertRule", context), request, request.request_id)
-        written = await self._edits.create(_draft(request.rule), options)
+        written = await self._edits.create(decode.rule_draft(request.rule, "rule"), options)
         return pb.CreateAlertRuleResponse(rule=encode.rule(written.value), change=encode.change(written.change))
 
     async def GetAlertRule(self, request: pb.GetAlertRuleRequest, context: Context) -> pb.AlertRule:
@@ -54,6 +54,7 @@ class AlertRuleApi(AlertRuleServiceServicer):
             severity=request.severity or None,
             namespace_id=request.namespace_id or None,
             text=request.text or None,
+            owner=owner_filter(request),
             outdated=request.outdated_only,
             show_deleted=request.show_deleted,
         )
@@ -171,21 +172,6 @@ def _rebased(value: Rebased) -> pb.RebasedRule:
 
 def _no_subject(what: str) -> InvalidInput:
     return InvalidInput.of("subject", Reason.FIELD_REQUIRED, f"say for what: {what}")
-
-
-def _draft(message: pb.AlertRule) -> RuleDraft:
-    return RuleDraft(
-        id=message.id or new_id("rule"),
-        scope=decode.scope(message.scope, "rule.scope"),
-        key=message.key or None,
-        template_id=message.template_id or None,
-        spec=decode.spec(message.spec, "rule.spec") if message.HasField("spec") else None,
-        config=decode.config(message.config, "rule.config"),
-        merge_strategy=decode.merge_strategy(message.merge_strategy, "rule.merge_strategy"),
-        priority=message.priority,
-        enabled=message.enabled if message.HasField("enabled") else True,
-        description=message.description,
-    )
 
 
 def _changed(current: AlertRule, message: pb.AlertRule) -> AlertRule:

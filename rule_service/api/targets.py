@@ -6,6 +6,7 @@ from rule_service.api.calls import (
     Context,
     batch_ids,
     once,
+    owner_filter,
     page_after,
     page_size,
     page_token,
@@ -50,6 +51,7 @@ class TargetApi(TargetServiceServicer):
             status=self._heartbeats.filter(decode.statuses(request.statuses)),
             text=request.text or None,
             show_deleted=request.show_deleted,
+            owner=owner_filter(request),
         )
         page = await self._reads.targets(page_after(request.page_token), page_size(request.page_size), where)
         return pb.ListTargetsResponse(

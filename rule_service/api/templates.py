@@ -1,7 +1,16 @@
 """AlertTemplateService."""
 
 from rule_service.api import decode, encode
-from rule_service.api.calls import Context, batch_ids, once, page_after, page_size, page_token, write_options
+from rule_service.api.calls import (
+    Context,
+    batch_ids,
+    once,
+    owner_filter,
+    page_after,
+    page_size,
+    page_token,
+    write_options,
+)
 from rule_service.api.mask import merged
 from rule_service.domain.model import AlertTemplate
 from rule_service.usecases.expect import the_kept, these
@@ -32,7 +41,9 @@ class AlertTemplateApi(AlertTemplateServiceServicer):
     async def ListAlertTemplates(
         self, request: pb.ListAlertTemplatesRequest, context: Context
     ) -> pb.ListAlertTemplatesResponse:
-        where = TemplateFilter(request.severity or None, request.text or None, request.show_deleted)
+        where = TemplateFilter(
+            request.severity or None, request.text or None, request.show_deleted, owner_filter(request)
+        )
         page = await self._reads.templates(page_after(request.page_token), page_size(request.page_size), where)
         return pb.ListAlertTemplatesResponse(
             templates=[encode.template(each) for each in page.items], next_page_token=page_token(page.next_after)

@@ -2,6 +2,8 @@
 
 A value here is complete and already checked; the checks are in `check.py`. Revisions, etags and times belong
 to the store (`Record` in `usecases/ports.py`), since no decision here depends on them.
+
+The `owner` of a resource is the bundle that it belongs to; empty: none.
 """
 
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ class Namespace:
     label: str
     policy_priority: int = 0
     description: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Group:
     label_value: str
     parent_id: str | None = None
     description: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Target:
     labels: Mapping[str, str] = field(default_factory=dict)
     exporters: tuple[Exporter, ...] = ()
     group_ids: tuple[str, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,7 @@ class AlertTemplate:
     spec: AlertSpec
     version: int = 1
     description: str = ""
+    owner: str = ""
 
 
 class MergeStrategy(StrEnum):
@@ -183,6 +189,7 @@ class AlertRule:
     priority: int = 0
     enabled: bool = True
     description: str = ""
+    owner: str = ""
 
 
 Resource = Namespace | Group | Target | AlertTemplate | AlertRule

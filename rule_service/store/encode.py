@@ -39,6 +39,7 @@ class Columns(Protocol):
     """A row of a table, or its JSON: the names are the same."""
 
     def __getitem__(self, name: str, /) -> Any: ...
+    def get(self, name: str, default: Any, /) -> Any: ...
 
 
 def dump(value: object) -> str:
@@ -164,6 +165,7 @@ def resource_json(value: Resource) -> Json:
                 "label": value.label,
                 "policy_priority": value.policy_priority,
                 "description": value.description,
+                **_said(owner=value.owner or None),
             }
         case Group():
             return {
@@ -172,6 +174,7 @@ def resource_json(value: Resource) -> Json:
                 "label_value": value.label_value,
                 "parent_id": value.parent_id,
                 "description": value.description,
+                **_said(owner=value.owner or None),
             }
         case Target():
             return {
@@ -181,6 +184,7 @@ def resource_json(value: Resource) -> Json:
                 "labels": dict(value.labels),
                 "exporters": exporters_json(value.exporters),
                 "group_ids": sorted(value.group_ids),
+                **_said(owner=value.owner or None),
             }
         case AlertTemplate():
             return {
@@ -189,6 +193,7 @@ def resource_json(value: Resource) -> Json:
                 "spec": spec_json(value.spec),
                 "version": value.version,
                 "description": value.description,
+                **_said(owner=value.owner or None),
             }
         case AlertRule():
             level, scope_id = scope_columns(value.scope)
@@ -205,6 +210,7 @@ def resource_json(value: Resource) -> Json:
                 "priority": value.priority,
                 "enabled": value.enabled,
                 "description": value.description,
+                **_said(owner=value.owner or None),
             }
         case _:
             assert_never(value)
@@ -229,17 +235,18 @@ def rule_of(row: Columns) -> AlertRule:
         priority=row["priority"],
         enabled=row["enabled"],
         description=row["description"],
+        owner=_owner(row),
     )
 
 
 def group_of(row: Columns) -> Group:
     """A group from its row."""
-    return Group(row["id"], row["namespace_id"], row["label_value"], row["parent_id"], row["description"])
+    return Group(row["id"], row["namespace_id"], row["label_value"], row["parent_id"], row["description"], _owner(row))
 
 
 def namespace_of(row: Columns) -> Namespace:
     """A namespace from its row."""
-    return Namespace(row["id"], row["label"], row["policy_priority"], row["description"])
+    return Namespace(row["id"], row["label"], row["policy_priority"], row["description"], _owner(row))
 
 
 def target_of(row: Columns) -> Target:
@@ -251,12 +258,13 @@ def target_of(row: Columns) -> Target:
         labels=row["labels"],
         exporters=exporters_of(row["exporters"]),
         group_ids=tuple(row["group_ids"]),
+        owner=_owner(row),
     )
 
 
 def template_of(row: Columns) -> AlertTemplate:
     """A template from its row."""
-    return AlertTemplate(row["id"], row["key"], spec_of(row["spec"]), row["version"], row["description"])
+    return AlertTemplate(row["id"], row["key"], spec_of(row["spec"]), row["version"], row["description"], _owner(row))
 
 
 _RESOURCES: Mapping[str, Callable[[Columns], Resource]] = {
@@ -266,6 +274,12 @@ _RESOURCES: Mapping[str, Callable[[Columns], Resource]] = {
     "template": template_of,
     "rule": rule_of,
 }
+
+
+def _owner(row: Columns) -> str:
+    """Missing in what the history remembers of resources without one."""
+    owner: str = row.get("owner", "")
+    return owner
 
 
 def _parameter_json(parameter: Parameter) -> Json:

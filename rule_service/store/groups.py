@@ -1,18 +1,19 @@
 """Groups and their trees, walked by the database from id to id, at any depth."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from rule_service.domain.model import Group
 from rule_service.store import resources
 from rule_service.store.encode import group_of
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, record_of
+from rule_service.store.records import PARKED, Stamp, columns, missing, record_of
 from rule_service.store.resources import Table, Where
 from rule_service.usecases.filters import GroupFilter
 from rule_service.usecases.ports import Page, Record
+from rule_service.usecases.ports_batch import Content
 from rulecast.reasons import Reason
 
-_COLUMNS = "id, namespace_id, label_value, parent_id, description, revision, created_at, updated_at"
+_COLUMNS = "id, namespace_id, label_value, parent_id, description, owner, revision, created_at, updated_at"
 _WITH_TEXT = "strpos(lower(concat_ws(E'\\n', id, label_value, description)), lower({})) > 0"
 
 TABLE = Table(
@@ -54,6 +55,7 @@ async def page(session: Session, after: str, limit: int, where: GroupFilter) -> 
     wanted = [
         Where("namespace_id = {}", where.namespace_id),
         Where("parent_id = {}", where.parent_id),
+        Where("owner = {}", where.owner),
         Where(_WITH_TEXT, where.text),
     ]
     return await resources.page(session, TABLE, after, limit, wanted, show_deleted=where.show_deleted)
@@ -94,8 +96,10 @@ async def of_namespace(session: Session, namespace_id: str, limit: int) -> tuple
 async def insert(session: Session, stamp: Stamp, group: Group) -> Record[Group]:
     row = await session.row(
         f"""
-        INSERT INTO groups (id, namespace_id, label_value, parent_id, description, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        INSERT INTO groups (
+            id, namespace_id, label_value, parent_id, description, owner, revision, created_at, updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         RETURNING {_COLUMNS}
         """,
         *_values(group),
@@ -108,7 +112,8 @@ async def update(session: Session, stamp: Stamp, group: Group) -> Record[Group]:
     row = await session.row(
         f"""
         UPDATE groups
-        SET namespace_id = $2, label_value = $3, parent_id = $4, description = $5, revision = $6, updated_at = $7
+        SET namespace_id = $2, label_value = $3, parent_id = $4, description = $5, owner = $6, revision = $7,
+            updated_at = $8
         WHERE id = $1
         RETURNING {_COLUMNS}
         """,
@@ -119,8 +124,35 @@ async def update(session: Session, stamp: Stamp, group: Group) -> Record[Group]:
     return _written(row, group.id)
 
 
+async def put(session: Session, stamp: Stamp, groups: Sequence[Group]) -> None:
+    """Inserts or changes them. Their parents may be among them, in any order."""
+    await session.run(
+        """
+        INSERT INTO groups (
+            id, namespace_id, label_value, parent_id, description, owner, revision, created_at, updated_at
+        )
+        SELECT new.*, $7, $8, $8
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS new
+        ON CONFLICT (id) DO UPDATE SET
+            namespace_id = excluded.namespace_id, label_value = excluded.label_value, parent_id = excluded.parent_id,
+            description = excluded.description, owner = excluded.owner, revision = excluded.revision,
+            updated_at = excluded.updated_at
+        """,
+        *columns(_values(each) for each in groups),
+        stamp.revision,
+        stamp.at,
+    )
+
+
+async def park(session: Session, ids: Collection[str]) -> None:
+    """Takes their values and parents from them, until they are put back or deleted: none is in another's way."""
+    await session.run(
+        "UPDATE groups SET label_value = $2 || id, parent_id = NULL WHERE id = ANY ($1::text[])", list(ids), PARKED
+    )
+
+
 def _values(group: Group) -> tuple[object, ...]:
-    return group.id, group.namespace_id, group.label_value, group.parent_id, group.description
+    return group.id, group.namespace_id, group.label_value, group.parent_id, group.description, group.owner
 
 
 def _record(row: Row) -> Record[Group]:
@@ -131,3 +163,25 @@ def _written(row: Row | None, id: str) -> Record[Group]:
     if row is None:
         raise missing("group", id, Reason.GROUP_NOT_FOUND)
     return _record(row)
+
+
+async def contents(session: Session, namespace_ids: Collection[str], group_ids: Collection[str]) -> tuple[Content, ...]:
+    """What is in these namespaces and groups, by an index each."""
+    rows = await session.rows(
+        """
+        SELECT 'namespace' AS place, namespace_id AS place_id, 'group' AS kind, id FROM groups
+        WHERE namespace_id = ANY ($1::text[])
+        UNION ALL
+        SELECT 'namespace', live_namespace_id, 'rule', id FROM rules WHERE live_namespace_id = ANY ($1::text[])
+        UNION ALL
+        SELECT 'group', parent_id, 'group', id FROM groups WHERE parent_id = ANY ($2::text[])
+        UNION ALL
+        SELECT 'group', live_group_id, 'rule', id FROM rules WHERE live_group_id = ANY ($2::text[])
+        UNION ALL
+        SELECT 'group', group_id, 'target', target_id FROM target_groups WHERE group_id = ANY ($2::text[])
+        ORDER BY 1, 2, 3, 4
+        """,
+        list(namespace_ids),
+        list(group_ids),
+    )
+    return tuple(Content(*row) for row in rows)

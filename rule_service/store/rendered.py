@@ -27,6 +27,11 @@ async def of_keys(session: Session, keys: Collection[str]) -> dict[str, Rendered
     return {row["rule_id"]: _rule(row) for row in rows}
 
 
+async def of_files(session: Session, names: Collection[str]) -> tuple[RenderedRule, ...]:
+    rows = await session.rows(f"SELECT {_COLUMNS} FROM rendered_rules WHERE file_name = ANY ($1::text[])", list(names))
+    return tuple(_rule(row) for row in rows)
+
+
 async def beside(session: Session, rule_ids: Collection[str]) -> dict[str, int]:
     """For each rendered rule: how many of its file's rules have its interval, itself included."""
     rows = await session.rows(

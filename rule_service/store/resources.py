@@ -4,7 +4,7 @@ A deleted one leaves its table for `deleted_resources`. Whatever reads the table
 values and ids that are free again are free by the table's own constraints. Rules keep their rows (`rules.py`).
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
@@ -102,9 +102,17 @@ async def page(
 
 async def delete(session: Session, stamp: Stamp, table: Table[T], id: str) -> Record[T]:
     """Moves a live one to the deleted ones. Raises NotFound, and FailedPrecondition while others need it."""
-    row = await session.row(
+    gone = await delete_all(session, stamp, table, [id])
+    if not gone:
+        raise missing(table.kind, id, table.absent)
+    return gone[0]
+
+
+async def delete_all(session: Session, stamp: Stamp, table: Table[T], ids: Collection[str]) -> list[Record[T]]:
+    """Moves those that are live to the deleted ones. Raises FailedPrecondition while others need them."""
+    rows = await session.rows(
         f"""
-        WITH gone AS (SELECT {table.row or "*"} FROM {table.name} WHERE id = $1),
+        WITH gone AS (SELECT {table.row or "*"} FROM {table.name} WHERE id = ANY ($1::text[])),
         kept AS (
             INSERT INTO deleted_resources (kind, resource_id, value, refers_to, deleted_at)
             SELECT '{table.kind}', id,
@@ -114,27 +122,44 @@ async def delete(session: Session, stamp: Stamp, table: Table[T], id: str) -> Re
         )
         {table.deleted_in("kept")}
         """,
-        id,
+        list(ids),
         stamp.revision,
         stamp.at,
     )
-    if row is None:
-        raise missing(table.kind, id, table.absent)
-    await session.delete(f"DELETE FROM {table.name} WHERE id = $1", id)
-    return table.record(row)
+    await session.delete(f"DELETE FROM {table.name} WHERE id = ANY ($1::text[])", list(ids))
+    return [table.record(row) for row in rows]
 
 
 async def take_back(session: Session, stamp: Stamp, table: Table[T], id: str) -> Stamp:
     """Takes one from the deleted ones, if it is there. The stamp to insert it with: it is as old as it was."""
-    created_at: datetime | None = await session.value(
+    ages = await take_back_all(session, table, [id])
+    return replace(stamp, created_at=ages[id]) if ages else stamp
+
+
+async def take_back_all(session: Session, table: Table[T], ids: Collection[str]) -> dict[str, datetime]:
+    """Takes those that are there from the deleted ones. When each was made, by id."""
+    rows = await session.rows(
         """
-        DELETE FROM deleted_resources WHERE kind = $1 AND resource_id = $2
-        RETURNING (value ->> 'created_at')::timestamptz
+        DELETE FROM deleted_resources WHERE kind = $1 AND resource_id = ANY ($2::text[])
+        RETURNING resource_id, (value ->> 'created_at')::timestamptz AS created_at
         """,
         table.kind,
-        id,
+        list(ids),
     )
-    return stamp if created_at is None else replace(stamp, created_at=created_at)
+    return {row["resource_id"]: row["created_at"] for row in rows}
+
+
+async def keep_age(session: Session, table: Table[T], ages: Mapping[str, datetime]) -> None:
+    """Has those that were taken back be as old as they were."""
+    if ages:
+        await session.run(
+            f"""
+            UPDATE {table.name} SET created_at = age.created_at
+            FROM unnest($1::text[], $2::timestamptz[]) AS age (id, created_at) WHERE {table.name}.id = age.id
+            """,
+            list(ages),
+            list(ages.values()),
+        )
 
 
 async def purge(session: Session, table: Table[T], id: str) -> None:

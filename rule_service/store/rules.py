@@ -1,19 +1,19 @@
 """Alert rules. A deleted one keeps its row; whatever decides about alerts reads live rules only."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from rule_service.domain.model import AlertRule, Scope
 from rule_service.store.encode import config_json, rule_of, scope_columns, spec_json
 from rule_service.store.groups import down, up
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, page_of, record_of
+from rule_service.store.records import Stamp, as_texts, columns, missing, page_of, record_of
 from rule_service.usecases.ports import Page, Record, RuleFilter
 from rulecast.reasons import Reason
 
 _COLUMNS = """
     id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority, enabled,
-    description, revision, created_at, updated_at, deleted_at
+    description, owner, revision, created_at, updated_at, deleted_at
 """
 _OF_NAMESPACE = """
     ((scope_level = 'namespace' AND scope_id = {0})
@@ -29,10 +29,14 @@ _OUTDATED = """
         AND (templates.version <> rules.template_version OR templates.spec <> rules.spec)
     )
 """
+BATCH = 5_000
+"""Rules written by one statement: more would come near its timeout, and are no faster."""
+
 # of `_values` and the stamp
 _SET = """
     key = $2, scope_level = $3, scope_id = $4, spec = $5, config = $6, template_id = $7, template_version = $8,
-    merge_strategy = $9, priority = $10, enabled = $11, description = $12, revision = $13, updated_at = $14
+    merge_strategy = $9, priority = $10, enabled = $11, description = $12, owner = $13, revision = $14,
+    updated_at = $15
 """
 
 
@@ -57,6 +61,7 @@ async def page(session: Session, after: str, limit: int, where: RuleFilter) -> P
         "template_id = {}": where.template_id,
         "enabled = {}": where.enabled,
         "spec ->> 'severity' = {}": where.severity,
+        "owner = {}": where.owner,
         _OF_NAMESPACE: where.namespace_id,
         _WITH_TEXT: where.text,
     }
@@ -136,9 +141,9 @@ async def insert(session: Session, stamp: Stamp, rule: AlertRule) -> Record[Aler
         f"""
         INSERT INTO rules (
             id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority,
-            enabled, description, revision, created_at, updated_at
+            enabled, description, owner, revision, created_at, updated_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
         RETURNING {_COLUMNS}
         """,
         *_values(rule),
@@ -153,20 +158,6 @@ async def update(session: Session, stamp: Stamp, rule: AlertRule) -> Record[Aler
     row = await session.row(
         f"""
         UPDATE rules SET {_SET} WHERE id = $1 AND deleted_at IS NULL
-        RETURNING {_COLUMNS}
-        """,
-        *_values(rule),
-        stamp.revision,
-        stamp.at,
-    )
-    return _written(row, rule.id)
-
-
-async def undelete(session: Session, stamp: Stamp, rule: AlertRule) -> Record[AlertRule]:
-    """Brings a deleted rule back, with these values."""
-    row = await session.row(
-        f"""
-        UPDATE rules SET {_SET}, deleted_at = NULL WHERE id = $1 AND deleted_at IS NOT NULL
         RETURNING {_COLUMNS}
         """,
         *_values(rule),
@@ -196,6 +187,66 @@ async def purge(session: Session, id: str) -> None:
         raise missing("deleted rule", id, Reason.RULE_NOT_FOUND)
 
 
+async def put(session: Session, stamp: Stamp, rules: Sequence[AlertRule]) -> None:
+    """Makes them as they are to be, whether they are there, deleted, or gone."""
+    for start in range(0, len(rules), BATCH):
+        await _put_batch(session, stamp, rules[start : start + BATCH])
+
+
+async def _put_batch(session: Session, stamp: Stamp, rules: Sequence[AlertRule]) -> None:
+    await session.run(
+        """
+        INSERT INTO rules (
+            id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority,
+            enabled, description, owner, revision, created_at, updated_at
+        )
+        SELECT id, key, scope_level, scope_id, spec::jsonb, config::jsonb, template_id, template_version,
+            merge_strategy, priority, enabled, description, owner, $14, $15, $15
+        FROM unnest(
+            $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::integer[],
+            $9::text[], $10::integer[], $11::boolean[], $12::text[], $13::text[]
+        ) AS new (
+            id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority,
+            enabled, description, owner
+        )
+        ON CONFLICT (id) DO UPDATE SET
+            key = excluded.key, scope_level = excluded.scope_level, scope_id = excluded.scope_id,
+            spec = excluded.spec, config = excluded.config, template_id = excluded.template_id,
+            template_version = excluded.template_version, merge_strategy = excluded.merge_strategy,
+            priority = excluded.priority, enabled = excluded.enabled, description = excluded.description,
+            owner = excluded.owner, revision = excluded.revision, updated_at = excluded.updated_at, deleted_at = NULL
+        """,
+        *columns(as_texts(_values(each)) for each in rules),
+        stamp.revision,
+        stamp.at,
+    )
+
+
+async def delete_all(session: Session, stamp: Stamp, ids: Collection[str]) -> None:
+    """Marks those of these rules that are live as deleted."""
+    await session.run(
+        """
+        UPDATE rules SET deleted_at = $3, updated_at = $3, revision = $2
+        WHERE id = ANY ($1::text[]) AND deleted_at IS NULL
+        """,
+        list(ids),
+        stamp.revision,
+        stamp.at,
+    )
+
+
+async def live_in_places(session: Session, places: Collection[tuple[str, Scope]]) -> tuple[AlertRule, ...]:
+    """The live rules with one of these keys at its scope."""
+    rows = await session.rows(
+        f"""
+        SELECT {_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS place (in_key, in_level, in_scope)
+        JOIN rules ON key = in_key AND scope_level = in_level AND scope_id = in_scope AND deleted_at IS NULL
+        """,
+        *columns((key, *scope_columns(scope)) for key, scope in places),
+    )
+    return tuple(rule_of(row) for row in rows)
+
+
 def _values(rule: AlertRule) -> tuple[object, ...]:
     return (
         rule.id,
@@ -209,6 +260,7 @@ def _values(rule: AlertRule) -> tuple[object, ...]:
         rule.priority,
         rule.enabled,
         rule.description,
+        rule.owner,
     )
 
 

@@ -1,11 +1,13 @@
 """Targets and which groups they are in. The groups of a target come back in the order of their ids."""
 
+from collections.abc import Collection, Mapping, Sequence
+
 from rule_service.domain.model import Target
 from rule_service.store import heartbeats, resources
 from rule_service.store.encode import exporters_json, target_of
 from rule_service.store.groups import down
 from rule_service.store.pool import Session
-from rule_service.store.records import Stamp, missing, page_of
+from rule_service.store.records import Stamp, as_texts, columns, missing, page_of
 from rule_service.store.resources import Table
 from rule_service.usecases.filters import TargetFilter
 from rule_service.usecases.ports import Page, PlacedTarget, Record, ScrapeFilter
@@ -13,11 +15,11 @@ from rulecast.errors import NotFound
 from rulecast.reasons import Reason
 
 _COLUMNS = """
-    targets.id, hostname, address, labels, exporters, revision, created_at, updated_at,
+    targets.id, hostname, address, labels, exporters, owner, revision, created_at, updated_at,
     ARRAY (SELECT group_id FROM target_groups WHERE target_id = targets.id ORDER BY group_id) AS group_ids
 """
 _DELETED_COLUMNS = """
-    targets.id, hostname, address, labels, exporters, revision, created_at, updated_at,
+    targets.id, hostname, address, labels, exporters, owner, revision, created_at, updated_at,
     ARRAY (SELECT jsonb_array_elements_text(value -> 'group_ids')) AS group_ids
 """
 _WITH_TEXT = "strpos(lower(concat_ws(E'\\n', targets.id, hostname, address)), lower({})) > 0"
@@ -68,6 +70,8 @@ async def page(session: Session, after: str, limit: int, where: TargetFilter) ->
         add(where.namespace_id, condition, "refers_to @> ARRAY['namespace ' || {}]")
     if where.hostname is not None:
         add(where.hostname, "hostname = {}", "hostname = {}")
+    if where.owner is not None:
+        add(where.owner, "owner = {}", "owner = {}")
     if where.status is not None:
         status = heartbeats.condition(where.status, args)
         live.append(status)
@@ -109,6 +113,20 @@ async def placed(session: Session, where: ScrapeFilter) -> tuple[PlacedTarget, .
     return tuple(PlacedTarget(target_of(row), row["membership"]) for row in rows)
 
 
+async def series(session: Session) -> dict[str, Mapping[str, str]]:
+    """Of every target the labels of its series that decide about rules. Its own labels may be those of namespaces."""
+    rows = await session.rows(
+        f"""
+        SELECT id, coalesce(own.labels, '{{}}') || coalesce({_MEMBERSHIP}, '{{}}') AS labels
+        FROM targets, LATERAL (
+            SELECT jsonb_object_agg(key, value) AS labels FROM jsonb_each(targets.labels)
+            WHERE key IN (SELECT label FROM namespaces)
+        ) AS own
+        """
+    )
+    return {row["id"]: row["labels"] for row in rows}
+
+
 async def in_group(session: Session, group_id: str, limit: int) -> tuple[Target, ...]:
     rows = await session.rows(
         f"""
@@ -124,8 +142,8 @@ async def in_group(session: Session, group_id: str, limit: int) -> tuple[Target,
 async def insert(session: Session, stamp: Stamp, target: Target) -> Record[Target]:
     await session.run(
         """
-        INSERT INTO targets (id, hostname, address, labels, exporters, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        INSERT INTO targets (id, hostname, address, labels, exporters, owner, revision, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         """,
         *_values(target),
         *stamp.of_insert,
@@ -138,7 +156,7 @@ async def update(session: Session, stamp: Stamp, target: Target) -> Record[Targe
     await session.run(
         """
         UPDATE targets
-        SET hostname = $2, address = $3, labels = $4, exporters = $5, revision = $6, updated_at = $7
+        SET hostname = $2, address = $3, labels = $4, exporters = $5, owner = $6, revision = $7, updated_at = $8
         WHERE id = $1
         """,
         *_values(target),
@@ -148,6 +166,41 @@ async def update(session: Session, stamp: Stamp, target: Target) -> Record[Targe
     await session.run("DELETE FROM target_groups WHERE target_id = $1", target.id)
     await _join_groups(session, target)
     return await _written(session, target.id)
+
+
+async def put(session: Session, stamp: Stamp, targets: Sequence[Target]) -> None:
+    """Inserts or changes them, with their groups."""
+    await session.run(
+        """
+        INSERT INTO targets (id, hostname, address, labels, exporters, owner, revision, created_at, updated_at)
+        SELECT id, hostname, address, labels::jsonb, exporters::jsonb, owner, $7, $8, $8
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+            AS new (id, hostname, address, labels, exporters, owner)
+        ON CONFLICT (id) DO UPDATE SET
+            hostname = excluded.hostname, address = excluded.address, labels = excluded.labels,
+            exporters = excluded.exporters, owner = excluded.owner, revision = excluded.revision,
+            updated_at = excluded.updated_at
+        """,
+        *columns(as_texts(_values(each)) for each in targets),
+        stamp.revision,
+        stamp.at,
+    )
+    await park(session, [each.id for each in targets])
+    joined = [(each.id, group_id) for each in targets for group_id in each.group_ids]
+    await session.run(
+        """
+        INSERT INTO target_groups (target_id, namespace_id, group_id)
+        SELECT target_id, namespace_id, group_id
+        FROM unnest($1::text[], $2::text[]) AS joined (target_id, group_id) JOIN groups ON groups.id = group_id
+        """,
+        [target_id for target_id, _ in joined],
+        [group_id for _, group_id in joined],
+    )
+
+
+async def park(session: Session, ids: Collection[str]) -> None:
+    """Takes them out of their groups."""
+    await session.run("DELETE FROM target_groups WHERE target_id = ANY ($1::text[])", list(ids))
 
 
 async def leave_group(session: Session, stamp: Stamp, group_id: str) -> None:
@@ -181,7 +234,8 @@ async def _join_groups(session: Session, target: Target) -> None:
 
 
 def _values(target: Target) -> tuple[object, ...]:
-    return target.id, target.hostname, target.address, dict(target.labels), exporters_json(target.exporters)
+    exporters = exporters_json(target.exporters)
+    return target.id, target.hostname, target.address, dict(target.labels), exporters, target.owner
 
 
 async def _written(session: Session, id: str) -> Record[Target]:

@@ -1,18 +1,18 @@
 """Alert templates."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from rule_service.domain.model import AlertTemplate
 from rule_service.store import resources
 from rule_service.store.encode import spec_json, template_of
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, missing, record_of
+from rule_service.store.records import Stamp, as_texts, columns, missing, record_of
 from rule_service.store.resources import Table, Where
 from rule_service.usecases.filters import TemplateFilter
 from rule_service.usecases.ports import Page, Record
 from rulecast.reasons import Reason
 
-_COLUMNS = "id, key, spec, version, description, revision, created_at, updated_at"
+_COLUMNS = "id, key, spec, version, description, owner, revision, created_at, updated_at"
 _WITH_TEXT = """
     strpos(lower(concat_ws(E'\\n', id, key, spec ->> 'alert_name', description, spec ->> 'query')), lower({})) > 0
 """
@@ -21,7 +21,11 @@ TABLE = Table("template", "templates", _COLUMNS, template_of, Reason.TEMPLATE_NO
 
 
 async def page(session: Session, after: str, limit: int, where: TemplateFilter) -> Page[Record[AlertTemplate]]:
-    wanted = [Where("severity = {}", where.severity), Where(_WITH_TEXT, where.text)]
+    wanted = [
+        Where("severity = {}", where.severity),
+        Where("owner = {}", where.owner),
+        Where(_WITH_TEXT, where.text),
+    ]
     return await resources.page(session, TABLE, after, limit, wanted, show_deleted=where.show_deleted)
 
 
@@ -34,8 +38,8 @@ async def existing(session: Session, ids: Collection[str]) -> set[str]:
 async def insert(session: Session, stamp: Stamp, template: AlertTemplate) -> Record[AlertTemplate]:
     row = await session.row(
         f"""
-        INSERT INTO templates (id, key, spec, version, description, revision, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        INSERT INTO templates (id, key, spec, version, description, owner, revision, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         RETURNING {_COLUMNS}
         """,
         *_values(template),
@@ -48,7 +52,7 @@ async def update(session: Session, stamp: Stamp, template: AlertTemplate) -> Rec
     row = await session.row(
         f"""
         UPDATE templates
-        SET key = $2, spec = $3, version = $4, description = $5, revision = $6, updated_at = $7
+        SET key = $2, spec = $3, version = $4, description = $5, owner = $6, revision = $7, updated_at = $8
         WHERE id = $1
         RETURNING {_COLUMNS}
         """,
@@ -59,8 +63,27 @@ async def update(session: Session, stamp: Stamp, template: AlertTemplate) -> Rec
     return _written(row, template.id)
 
 
+async def put(session: Session, stamp: Stamp, templates: Sequence[AlertTemplate]) -> None:
+    """Inserts or changes them, in one statement."""
+    await session.run(
+        """
+        INSERT INTO templates (id, key, spec, version, description, owner, revision, created_at, updated_at)
+        SELECT id, key, spec::jsonb, version, description, owner, $7, $8, $8
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[])
+            AS new (id, key, spec, version, description, owner)
+        ON CONFLICT (id) DO UPDATE SET
+            key = excluded.key, spec = excluded.spec, version = excluded.version, description = excluded.description,
+            owner = excluded.owner, revision = excluded.revision, updated_at = excluded.updated_at
+        """,
+        *columns(as_texts(_values(each)) for each in templates),
+        stamp.revision,
+        stamp.at,
+    )
+
+
 def _values(template: AlertTemplate) -> tuple[object, ...]:
-    return template.id, template.key, spec_json(template.spec), template.version, template.description
+    spec = spec_json(template.spec)
+    return template.id, template.key, spec, template.version, template.description, template.owner
 
 
 def _record(row: Row) -> Record[AlertTemplate]:

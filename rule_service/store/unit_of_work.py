@@ -4,7 +4,7 @@ Whatever writes holds the lock first, dry runs too. So transactions never wait f
 one of them reads after taking the lock stays true until it commits.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from rule_service.domain.layout import RuleFile
@@ -39,6 +39,7 @@ from rule_service.usecases.ports import (
     ResourceChange,
     ResourceFilter,
 )
+from rule_service.usecases.ports_batch import Content
 
 DRY = 0
 """The revision of a dry run."""
@@ -62,6 +63,19 @@ class PostgresStore(PostgresReads):
                 yield PostgresTransaction(session, Stamp(DRY, await history.lock_revision(session)))
             else:
                 yield PostgresTransaction(session)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[PostgresReads]:
+        async with self._database.snapshot() as session:
+            yield _Snapshot(session)
+
+
+class _Snapshot(PostgresReads):
+    def __init__(self, session: Session) -> None:
+        self._open = session
+
+    def _session(self) -> AbstractAsyncContextManager[Session]:
+        return nullcontext(self._open)
 
 
 class PostgresTransaction(PostgresReads):
@@ -115,6 +129,9 @@ class PostgresTransaction(PostgresReads):
 
     async def answered(self, request_id: str) -> Answered | None:
         return await history.answered(self._open, request_id)
+
+    async def changed_by(self, revision: int) -> tuple[ResourceChange, ...]:
+        return (await revisions.changed(self._open, revision, 0, revisions.NO_LIMIT)).items
 
     async def insert_namespace(self, namespace: Namespace) -> Record[Namespace]:
         stamp = await resources.take_back(self._open, self._stamp, namespaces.TABLE, namespace.id)
@@ -173,11 +190,73 @@ class PostgresTransaction(PostgresReads):
     async def delete_rule(self, id: str) -> Record[AlertRule]:
         return await rules.delete(self._open, self._stamp, id)
 
-    async def undelete_rule(self, rule: AlertRule) -> Record[AlertRule]:
-        return await rules.undelete(self._open, self._stamp, rule)
-
     async def purge_rule(self, id: str) -> None:
         await rules.purge(self._locked(), id)
+
+    async def put_namespaces(self, values: Sequence[Namespace]) -> None:
+        if values:
+            ages = await resources.take_back_all(self._open, namespaces.TABLE, [each.id for each in values])
+            await namespaces.put(self._open, self._stamp, values)
+            await resources.keep_age(self._open, namespaces.TABLE, ages)
+
+    async def put_groups(self, values: Sequence[Group]) -> None:
+        if values:
+            ages = await resources.take_back_all(self._open, groups.TABLE, [each.id for each in values])
+            await groups.put(self._open, self._stamp, values)
+            await resources.keep_age(self._open, groups.TABLE, ages)
+
+    async def put_targets(self, values: Sequence[Target]) -> None:
+        if values:
+            ages = await resources.take_back_all(self._open, targets.TABLE, [each.id for each in values])
+            await targets.put(self._open, self._stamp, values)
+            await resources.keep_age(self._open, targets.TABLE, ages)
+
+    async def put_templates(self, values: Sequence[AlertTemplate]) -> None:
+        if values:
+            ages = await resources.take_back_all(self._open, templates.TABLE, [each.id for each in values])
+            await templates.put(self._open, self._stamp, values)
+            await resources.keep_age(self._open, templates.TABLE, ages)
+
+    async def put_rules(self, values: Sequence[AlertRule]) -> None:
+        if values:
+            await rules.put(self._open, self._stamp, values)
+
+    async def park(
+        self, namespace_ids: Collection[str], group_ids: Collection[str], target_ids: Collection[str]
+    ) -> None:
+        session = self._locked()
+        if target_ids:
+            await targets.park(session, target_ids)
+        if group_ids:
+            await groups.park(session, group_ids)
+        if namespace_ids:
+            await namespaces.park(session, namespace_ids)
+
+    async def delete_rules(self, ids: Collection[str]) -> None:
+        if ids:
+            await rules.delete_all(self._open, self._stamp, ids)
+
+    async def remove_groups(self, ids: Collection[str]) -> None:
+        if ids:
+            await resources.delete_all(self._open, self._stamp, groups.TABLE, ids)
+
+    async def remove_namespaces(self, ids: Collection[str]) -> None:
+        if ids:
+            await resources.delete_all(self._open, self._stamp, namespaces.TABLE, ids)
+
+    async def remove_targets(self, ids: Collection[str]) -> None:
+        if ids:
+            await resources.delete_all(self._open, self._stamp, targets.TABLE, ids)
+
+    async def remove_templates(self, ids: Collection[str]) -> None:
+        if ids:
+            await resources.delete_all(self._open, self._stamp, templates.TABLE, ids)
+
+    async def live_rules_in_places(self, places: Collection[tuple[str, Scope]]) -> tuple[AlertRule, ...]:
+        return await rules.live_in_places(self._open, places) if places else ()
+
+    async def contents(self, namespace_ids: Collection[str], group_ids: Collection[str]) -> tuple[Content, ...]:
+        return await groups.contents(self._open, namespace_ids, group_ids) if namespace_ids or group_ids else ()
 
     async def child_groups(self, id: str) -> tuple[Group, ...]:
         return await groups.children(self._open, id)
@@ -205,6 +284,12 @@ class PostgresTransaction(PostgresReads):
 
     async def rendered_of_keys(self, keys: Collection[str]) -> dict[str, RenderedRule]:
         return await rendered.of_keys(self._open, keys)
+
+    async def rendered_of_files(self, names: Collection[str]) -> tuple[RenderedRule, ...]:
+        return await rendered.of_files(self._open, names)
+
+    async def series_of_targets(self) -> dict[str, Mapping[str, str]]:
+        return await targets.series(self._open)
 
     async def changes_after(self, revision: int, which: ResourceFilter) -> tuple[ResourceChange, ...]:
         return await revisions.changes_after(self._open, revision, which)

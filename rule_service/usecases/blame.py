@@ -1,12 +1,12 @@
 """Says in which field of the request a rule's mistake is, when rendering or promtool refuses it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rule_service.domain.wording import shown
 from rule_service.usecases.ports_check import CheckFailure
-from rulecast.errors import RulecastError, Violation
+from rulecast.errors import InvalidInput, RulecastError, Violation
 from rulecast.reasons import Reason
 
 _TEXT_OF = re.compile(r'\b(label|annotation) "([a-zA-Z0-9_]+)"')
@@ -20,6 +20,16 @@ def with_fields(error: RulecastError, rule_id: str, prefixes: Mapping[str, str])
     """
     prefix = prefixes.get(rule_id)
     return type(error)(tuple(_placed(each, rule_id, prefix) for each in error.violations), error.metadata)
+
+
+def together(errors: Sequence[RulecastError]) -> RulecastError:
+    """Several mistakes as one error: of their kind where that is the same, else the request as a whole is wrong."""
+    if len(errors) == 1:
+        return errors[0]
+    kinds = {type(error) for error in errors}
+    kind = kinds.pop() if len(kinds) == 1 else InvalidInput
+    metadata = {name: value for error in reversed(errors) for name, value in error.metadata.items()}
+    return kind(tuple(violation for error in errors for violation in error.violations), metadata)
 
 
 def refused_by_promtool(failure: CheckFailure, prefixes: Mapping[str, str]) -> Violation:

@@ -5,33 +5,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from rule_service.domain.diff import LostState
+from rule_service.domain.file_diff import FileDiff
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.warning import RuleWarning
-from rule_service.usecases.ports import Request
+from rule_service.domain.winners import ChangedWinner
+from rule_service.usecases.ports import Request, ResourceChange
 from rule_service.usecases.rollout import Rollout, Until
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """How a write is to be done.
-
-    method: the RPC, for the history. validate_only: all but the commit.
-    wait_timeout: seconds to wait until the rollout has come as far as `wait_until`; None: answer as soon as it is
-    committed.
-    reason: why, for the history. request: of a create that may be repeated.
-    namespaces: whose contents the author may change; None means everything.
-    """
-
-    author: str
-    method: str
-    validate_only: bool = False
-    wait_timeout: float | None = None
-    wait_until: Until = Until.KNOWN
-    reason: str = ""
-    request: Request | None = None
-    namespaces: frozenset[str] | None = None
 
 
 class FileChangeKind(StrEnum):
@@ -54,6 +36,69 @@ class FileChange:
 class RaisedWarning:
     rule_id: str
     warning: RuleWarning
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """The first of many. count: of all."""
+
+    first: tuple[T, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedFile:
+    change: FileChange
+    diff: FileDiff
+    deployer_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedRule:
+    """kind: whether it is new to Prometheus, another, or gone."""
+
+    rule: RenderedRule
+    kind: FileChangeKind
+    deployer_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    resources: Listed[ResourceChange]
+    files: Listed[PreviewedFile]
+    rules: Listed[PreviewedRule]
+    winners: Listed[ChangedWinner]
+    lost_states: Listed[LostState]
+    warnings: Listed[RaisedWarning]
+
+
+@dataclass(slots=True)
+class Capture:
+    """Gets the preview of the write that it goes with."""
+
+    preview: Preview | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How a write is to be done.
+
+    method: the RPC, for the history. validate_only: all but the commit.
+    wait_timeout: seconds to wait until the rollout has come as far as `wait_until`; None: answer as soon as it is
+    committed.
+    reason: why, for the history. request: of a create that may be repeated. capture: for a preview, with validate_only.
+    namespaces: whose contents the author may change; None means everything.
+    """
+
+    author: str
+    method: str
+    validate_only: bool = False
+    wait_timeout: float | None = None
+    wait_until: Until = Until.KNOWN
+    reason: str = ""
+    request: Request | None = None
+    capture: Capture | None = None
+    namespaces: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Which resources a list is to show. None means any, and what is set must all hold.
 
-text: somewhere in the id, the names or the description, in any case. show_deleted: deleted ones too.
+text: somewhere in the id, the names or the description, in any case. show_deleted: deleted ones too. owner: the bundle
+that it belongs to; "": none.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ class StatusFilter:
 class NamespaceFilter:
     text: str | None = None
     show_deleted: bool = False
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class GroupFilter:
     parent_id: str | None = None
     text: str | None = None
     show_deleted: bool = False
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class TargetFilter:
     status: StatusFilter | None = None
     text: str | None = None
     show_deleted: bool = False
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class TemplateFilter:
     severity: str | None = None
     text: str | None = None
     show_deleted: bool = False
+    owner: str | None = None
 
 
 ANY_NAMESPACE = NamespaceFilter()

@@ -28,7 +28,9 @@ class GroupEdits:
             await refuse_deleted(transaction, Group, group.id)
             return await _insert(transaction, group)
 
-        return await self._publisher.publish(edit, options, lambda transaction, id: the_kept(transaction, Group, id))
+        return await self._publisher.publish(
+            edit, options, lambda transaction, done: the_kept(transaction, Group, done.resource_id)
+        )
 
     async def update(
         self, id: str, etag: str, change: Callable[[Record[Group]], Group], options: WriteOptions
@@ -38,7 +40,7 @@ class GroupEdits:
         async def edit(transaction: Transaction) -> Edited[Record[Group]]:
             current = await the_group(transaction, id, "group.id")
             check_etag(current, etag, "group.etag")
-            group = change(current)
+            group = replace(change(current), owner=current.value.owner)
             if group == current.value:
                 return Edited(current)
             _refuse_move(current.value, group)

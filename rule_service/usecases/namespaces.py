@@ -1,6 +1,7 @@
 """Edits of namespaces."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rule_service.domain.check import check_namespace
 from rule_service.domain.model import Namespace, NamespaceScope
@@ -28,7 +29,7 @@ class NamespaceEdits:
             return await _insert(transaction, namespace)
 
         return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_kept(transaction, Namespace, id)
+            edit, options, lambda transaction, done: the_kept(transaction, Namespace, done.resource_id)
         )
 
     async def update(
@@ -39,7 +40,7 @@ class NamespaceEdits:
         async def edit(transaction: Transaction) -> Edited[Record[Namespace]]:
             current = await the_namespace(transaction, id, "namespace.id")
             check_etag(current, etag, "namespace.etag")
-            namespace = change(current)
+            namespace = replace(change(current), owner=current.value.owner)
             if namespace == current.value:
                 return Edited(current)
             check_namespace(namespace, (await transaction.all_namespaces()).values())

@@ -33,6 +33,7 @@ from rule_service.usecases.filters import (
     TargetFilter,
     TemplateFilter,
 )
+from rule_service.usecases.ports_batch import Batches
 
 T_co = TypeVar("T_co", covariant=True)
 Kept = TypeVar("Kept", bound=Namespace | Group | Target | AlertTemplate)
@@ -68,7 +69,7 @@ class RuleFilter:
     """Which rules to list; None means any. `scope` is that very scope, not what it covers.
 
     severity: of the spec. namespace_id: at this namespace or a group of it. text: somewhere in it, in any case.
-    outdated: not on the newest version of its template.
+    outdated: not on the newest version of its template. owner: "" is none.
     """
 
     scope: Scope | None = None
@@ -78,6 +79,7 @@ class RuleFilter:
     severity: str | None = None
     namespace_id: str | None = None
     text: str | None = None
+    owner: str | None = None
     outdated: bool = False
     show_deleted: bool = False
 
@@ -198,7 +200,7 @@ class LoggedChange:
 
 
 class Reads(Protocol):
-    """Reading, in or out of a transaction. Each method is one query."""
+    """Reading, in or out of a transaction. Each method is one query. owner: of a resource; "" is none, None any."""
 
     async def revision(self) -> int:
         """The newest revision."""
@@ -284,7 +286,7 @@ class Reads(Protocol):
         ...
 
 
-class Transaction(Reads, Protocol):
+class Transaction(Reads, Batches, Protocol):
     """An open transaction. What is written is seen by its own reads; all of it or nothing is committed.
 
     Uniqueness is the database's word: a put that collides raises AlreadyExists with ID_TAKEN, KEY_TAKEN, LABEL_TAKEN or
@@ -325,10 +327,6 @@ class Transaction(Reads, Protocol):
         """Softly: the row stays, with its time of deletion."""
         ...
 
-    async def undelete_rule(self, rule: AlertRule) -> Record[AlertRule]:
-        """Brings a deleted rule back, with these values."""
-        ...
-
     async def purge_rule(self, id: str) -> None:
         """Removes the row of a deleted rule."""
         ...
@@ -353,6 +351,14 @@ class Transaction(Reads, Protocol):
 
     async def rendered_of_keys(self, keys: Collection[str]) -> dict[str, RenderedRule]:
         """What is stored as rendered for these keys, by rule id."""
+        ...
+
+    async def rendered_of_files(self, names: Collection[str]) -> tuple[RenderedRule, ...]:
+        """What is stored as rendered for these files."""
+        ...
+
+    async def series_of_targets(self) -> dict[str, Mapping[str, str]]:
+        """Of every target the labels that decide about rules: those of the namespaces."""
         ...
 
     async def changes_after(self, revision: int, which: "ResourceFilter") -> tuple["ResourceChange", ...]:
@@ -385,6 +391,10 @@ class Transaction(Reads, Protocol):
 
     async def answered(self, request_id: str) -> "Answered | None":
         """What a request of this id has done already."""
+        ...
+
+    async def changed_by(self, revision: int) -> tuple["ResourceChange", ...]:
+        """What a revision changed."""
         ...
 
 
@@ -437,6 +447,10 @@ class Store(Reads, Protocol):
         With `rollback` it is rolled back in any case: that is a dry run, and its rows are stamped with revision 0.
         Raises Unavailable(DATABASE_UNAVAILABLE) when the database can not be reached.
         """
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Reads]:
+        """Reads of one state of the database. Raises Unavailable(DATABASE_UNAVAILABLE)."""
         ...
 
 

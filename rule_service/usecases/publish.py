@@ -17,8 +17,9 @@ from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import RuleFile, assemble_file, group_names, parse_file_name
 from rule_service.domain.model import KeyWorld, Scope
 from rule_service.domain.render import RenderedRule, render_rule
-from rule_service.usecases.blame import refused_by_promtool, with_fields
+from rule_service.usecases.blame import refused_by_promtool, together, with_fields
 from rule_service.usecases.change import (
+    Capture,
     Change,
     FileChange,
     FileChangeKind,
@@ -29,6 +30,7 @@ from rule_service.usecases.change import (
 )
 from rule_service.usecases.permission import check_permission
 from rule_service.usecases.ports import (
+    Answered,
     Fragment,
     LoggedChange,
     Request,
@@ -38,6 +40,7 @@ from rule_service.usecases.ports import (
 )
 from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.ports_watch import EditOutcome, EditWatch, Unwatched
+from rule_service.usecases.preview import About, about, compare, look
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast import tracing
 from rulecast.digest import file_sha256
@@ -75,8 +78,8 @@ _Checked = tuple[str, str]
 
 Edit = Callable[[Transaction], Awaitable[Edited[T]]]
 
-First = Callable[[Transaction, str], Awaitable[T]]
-"""Reads the resource of this id, which the first call of a request has created."""
+First = Callable[[Transaction, Answered], Awaitable[T]]
+"""Reads what the first call of a request has made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class Publisher:
     async def _publish(self, edit: Edit[T], options: WriteOptions) -> tuple[int, _Attempt[T]]:
         """The revision, 0 where none was made, and what was done or would be."""
         accepted: set[_Checked] = set()
-        attempt = await self._try(edit)
+        attempt = await (self._try(edit) if options.capture is None else self._preview(edit, options.capture))
         await self._check(attempt, accepted)
         revision = 0
         if not options.validate_only:
@@ -159,6 +162,24 @@ class Publisher:
     async def _try(self, edit: Edit[T]) -> _Attempt[T]:
         async with self._store.transaction(rollback=True) as transaction:
             return await _run(edit, transaction)
+
+    async def _preview(self, edit: Edit[T], capture: Capture) -> _Attempt[T]:
+        """As `_try`. What has to be looked at is known once it was tried; so it is tried again between two looks."""
+        async with self._store.transaction(rollback=True) as transaction:
+            attempt = await _run(edit, transaction)
+            at = await _about(transaction, attempt)
+        for _ in range(ATTEMPTS):
+            async with self._store.transaction(rollback=True) as transaction:
+                before = await look(transaction, at)
+                attempt = await _run(edit, transaction)
+                after = await look(transaction, at)
+                now = await _about(transaction, attempt)
+            if now == at:
+                facts = (attempt.files, attempt.edited.resources, attempt.warnings)
+                capture.preview = await asyncio.to_thread(compare, before, after, *facts)
+                return attempt
+            at = now
+        raise _contention()
 
     async def _commit(
         self, edit: Edit[T], accepted: Collection[_Checked], options: WriteOptions
@@ -201,7 +222,7 @@ class Publisher:
                 revision, attempt = await self._commit(edit, accepted, options)
                 if not attempt.unchecked(accepted):
                     return revision, attempt
-        raise Conflict.of("", Reason.CONTENTION, "others kept changing the same alert meanwhile: try again")
+        raise _contention()
 
     async def _check(self, attempt: _Attempt[T], accepted: set[_Checked]) -> None:
         rules = attempt.unchecked(accepted)
@@ -227,7 +248,7 @@ def _once(edit: Edit[T], method: str, request: Request, first: First[T]) -> Edit
                 Reason.REQUEST_ID_REUSED,
                 f"revision {answered.revision} was made by another request of this id: take a new id for each request",
             )
-        return Edited(await first(transaction, answered.resource_id), answered=answered.revision)
+        return Edited(await first(transaction, answered), answered=answered.revision)
 
     return guarded
 
@@ -248,6 +269,15 @@ def _permitted(edit: Edit[T], namespaces: frozenset[str] | None) -> Edit[T]:
     return guarded
 
 
+async def _about(transaction: Transaction, attempt: _Attempt[T]) -> About:
+    keys = await about(transaction, attempt.edited.keys, attempt.edited.resources)
+    return About(keys, tuple(each.name for each in attempt.files))
+
+
+def _contention() -> Conflict:
+    return Conflict.of("", Reason.CONTENTION, "others kept changing the same alert meanwhile: try again")
+
+
 def _checked(rule: RenderedRule) -> _Checked:
     return rule.source_query, rule.text
 
@@ -266,7 +296,9 @@ async def _run(edit: Edit[T], transaction: Transaction) -> _Attempt[T]:
     gone = tuple(id for id in before if id not in after)
     await transaction.put_rendered(new)
     await transaction.delete_rendered(gone)
-    touched = {rule.file_name for rule in new} | {before[id].file_name for id in gone}
+    # a rule that has moved is in two files
+    left = {before[rule.rule_id].file_name for rule in new if rule.rule_id in before}
+    touched = {rule.file_name for rule in new} | {before[id].file_name for id in gone} | left
     fragments = await transaction.fragments(touched)
     groups = _groups(fragments)
     placed = {rule.rule_id: Placed(rule, groups[rule.rule_id]) for rule in new}
@@ -289,7 +321,8 @@ async def _render(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> 
 
 
 def _rendered(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> dict[str, RenderedRule]:
-    rendered = {}
+    """By rule id. Raises what is wrong with any of them, all at once."""
+    rendered, errors = {}, []
     for world in worlds.values():
         index = WorldIndex(world)
         for rule in world.rules:
@@ -297,7 +330,9 @@ def _rendered(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> dict
                 try:
                     rendered[rule.id] = render_rule(rule, index)
                 except RulecastError as error:
-                    raise with_fields(error, rule.id, fields) from error
+                    errors.append(with_fields(error, rule.id, fields))
+    if errors:
+        raise together(errors)
     return rendered
 
 

@@ -1,8 +1,7 @@
-"""Puts resources back to what they were, in an order in which the database takes every step."""
+"""Makes resources what they are to be, many at once, in an order in which the database takes every step."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import TypeVar, assert_never
+from collections.abc import Collection, Iterable, Sequence
+from typing import TypeVar
 
 from rule_service.domain.check import check_rule
 from rule_service.domain.model import (
@@ -17,160 +16,129 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.domain.wording import shown
-from rule_service.usecases.ports import Record, ResourceChange, RuleFilter, Transaction
+from rule_service.usecases.expect import found
+from rule_service.usecases.ports import Record, ResourceChange, Transaction
 from rulecast.errors import AlreadyExists, NotFound
 from rulecast.reasons import Reason
 
 R = TypeVar("R", bound=Resource)
 
 
+async def carry_out(transaction: Transaction, changes: Sequence[ResourceChange]) -> None:
+    """Makes `after` of each `before`; the changes lead from the state as it is to another that is valid as a whole.
+
+    Labels, label values, places in a tree, keys and scopes may change hands among them. Raises FailedPrecondition
+    where something is in a namespace or group that goes.
+    """
+    await _carry_out_around(transaction, changes)
+    await transaction.put_rules(_after(changes, AlertRule))
+
+
 async def restore(transaction: Transaction, changes: Sequence[ResourceChange]) -> None:
-    """Makes `after` of each `before`; the changes lead from the state as it is to another that was valid as a whole.
+    """As `carry_out`, back to an earlier state of some rules, or of everything.
 
     Raises NotFound for a rule whose scope is not there, and AlreadyExists where its key is taken.
     """
-    rules = _of(changes, AlertRule)
-    for was, wanted in rules:
-        if was is not None and wanted is None:
-            await transaction.delete_rule(was.id)
-    namespaces, groups, targets = _of(changes, Namespace), _of(changes, Group), _of(changes, Target)
-    templates = _of(changes, AlertTemplate)
-    await _make_way(transaction, namespaces, groups, targets)
-    to = transaction
-    await _put(namespaces, to.insert_namespace, to.update_namespace)
-    await _put_groups(transaction, groups)
-    await _put(targets, to.insert_target, to.update_target)
-    await _delete(templates, to.delete_template)
-    await _put(templates, to.insert_template, to.update_template)
-    for _, wanted in rules:
-        if wanted is not None:
-            await put_rule(transaction, wanted, f"rules[{wanted.id}]")
+    await _carry_out_around(transaction, changes)
+    rules = _after(changes, AlertRule)
+    checked = await _restorable(transaction, [(rule, f"rules[{rule.id}]") for rule in rules])
+    await transaction.put_rules(checked)
 
 
-async def put_rule(transaction: Transaction, rule: AlertRule, field: str) -> Record[AlertRule]:
+async def restore_rule(transaction: Transaction, rule: AlertRule, field: str) -> Record[AlertRule]:
     """A rule as it is to be, whether it is there, deleted, or gone. field: where it stands in the request.
 
     Raises NotFound for a scope that is not there, AlreadyExists for a key that is taken, InvalidInput.
     """
-    await _need_scope(transaction, rule, field)
-    await _need_free_key(transaction, rule, field)
+    await transaction.put_rules(await _restorable(transaction, [(rule, field)]))
+    return found(await transaction.rule(rule.id), "rule", rule.id, field)
+
+
+async def keys_of_changes(transaction: Transaction, changes: Iterable[ResourceChange]) -> set[str]:
+    """The alerts that these changes can render differently, as the scopes are now."""
+    keys: set[str] = set()
+    groups = []
+    for change in changes:
+        match change.kind:
+            case "rule":
+                keys |= {each.key for each in (change.before, change.after) if isinstance(each, AlertRule)}
+            case "group":
+                groups.append(change.id)
+            case "namespace":
+                keys |= await transaction.keys_of_namespace(change.id)
+    return keys | (await transaction.keys_around_groups(groups) if groups else set())
+
+
+async def _carry_out_around(transaction: Transaction, changes: Sequence[ResourceChange]) -> None:
+    """All but putting rules: those that go or leave their place are deleted, all else is as it is to be.
+
+    What goes does so first, and as it is: that is what can be undeleted.
+    """
+    await transaction.delete_rules(_ids(_leaving(changes)))
+    await transaction.remove_targets(_gone(changes, Target))
+    # one that is of another namespace now is another group, which happens to have its id
+    staying = [was for was, now in _pairs(changes, Group) if was and now and now.namespace_id == was.namespace_id]
+    await transaction.park(_staying(changes, Namespace), _ids(staying), _staying(changes, Target))
+    await transaction.remove_groups([id for id in _before(changes, Group) if id not in {*_ids(staying)}])
+    await transaction.remove_namespaces(_gone(changes, Namespace))
+    await transaction.put_namespaces(_after(changes, Namespace))
+    await transaction.put_groups(_after(changes, Group))
+    await transaction.put_targets(_after(changes, Target))
+    await transaction.remove_templates(_gone(changes, AlertTemplate))
+    await transaction.put_templates(_after(changes, AlertTemplate))
+
+
+def _leaving(changes: Sequence[ResourceChange]) -> list[AlertRule]:
+    return [
+        was
+        for was, now in _pairs(changes, AlertRule)
+        if was is not None and (now is None or (now.key, now.scope) != (was.key, was.scope))
+    ]
+
+
+async def _restorable(transaction: Transaction, rules: Sequence[tuple[AlertRule, str]]) -> list[AlertRule]:
+    """The rules, normalised. Each with the field where it stands in the request."""
     namespaces = await transaction.all_namespaces()
-    checked = check_rule(rule, {namespace.label for namespace in namespaces.values()}, field)
-    current = await transaction.rule(rule.id)
-    if current is None:
-        return await transaction.insert_rule(checked)
-    if current.deleted_at is not None:
-        return await transaction.undelete_rule(checked)
-    return await transaction.update_rule(checked)
-
-
-async def _need_free_key(transaction: Transaction, rule: AlertRule, field: str) -> None:
-    """Raises AlreadyExists where another live rule has the key at the scope."""
-    for other in (await transaction.rules("", 2, RuleFilter(scope=rule.scope, key=rule.key))).items:
-        if other.value.id != rule.id:
+    groups = await transaction.group_with_ancestors(
+        {rule.scope.group_id for rule, _ in rules if isinstance(rule.scope, GroupScope)}
+    )
+    holders = {
+        (each.key, each.scope): each
+        for each in await transaction.live_rules_in_places([(rule.key, rule.scope) for rule, _ in rules])
+    }
+    labels = {namespace.label for namespace in namespaces.values()}
+    checked = []
+    for rule, field in rules:
+        _need_scope(rule, namespaces, groups, field)
+        holder = holders.get((rule.key, rule.scope))
+        if holder is not None and holder.id != rule.id:
             raise AlreadyExists.of(
                 f"{field}.key",
                 Reason.KEY_TAKEN,
-                f"rule {shown(rule.id)} can not be restored: rule {shown(other.value.id)} has its key "
+                f"rule {shown(rule.id)} can not be restored: rule {shown(holder.id)} has its key "
                 f"{shown(rule.key)} at its scope now; delete that one first",
-                id=other.value.id,
+                id=holder.id,
             )
+        checked.append(check_rule(rule, labels, field))
+    return checked
 
 
-async def _need_scope(transaction: Transaction, rule: AlertRule, field: str) -> None:
+def _need_scope(rule: AlertRule, namespaces: Collection[str], groups: Collection[str], field: str) -> None:
     match rule.scope:
-        case NamespaceScope(id):
-            there = await transaction.namespace(id) is not None
+        case NamespaceScope(id) if id not in namespaces:
             kind, reason = "namespace", Reason.NAMESPACE_NOT_FOUND
-        case GroupScope(id):
-            there = await transaction.group(id) is not None
+        case GroupScope(id) if id not in groups:
             kind, reason = "group", Reason.GROUP_NOT_FOUND
-        case GlobalScope():
+        case NamespaceScope() | GroupScope() | GlobalScope():
             return
-        case _:
-            assert_never(rule.scope)
-    if not there:
-        message = (
-            f"rule {shown(rule.id)} can not be restored: its {kind} {shown(id)} is gone; "
-            "undelete that first, or create it again"
-        )
-        raise NotFound.of(f"{field}.scope", reason, message, id=id)
+    message = (
+        f"rule {shown(rule.id)} can not be restored: its {kind} {shown(id)} is gone; "
+        "undelete that first, or create it again"
+    )
+    raise NotFound.of(f"{field}.scope", reason, message, id=id)
 
 
-async def _make_way(
-    transaction: Transaction,
-    namespaces: Sequence[tuple[Namespace | None, Namespace | None]],
-    groups: Sequence[tuple[Group | None, Group | None]],
-    targets: Sequence[tuple[Target | None, Target | None]],
-) -> None:
-    """Takes apart what changes: no label, value or place in a tree is then in the way of another that comes back.
-
-    What is to be deleted is deleted as it is, since that is what can be brought back.
-    """
-    await _delete(targets, transaction.delete_target)
-    for target, wanted in targets:
-        if target is not None and wanted is not None:
-            await transaction.update_target(replace(target, group_ids=()))
-    leaving = []
-    for group, into in groups:
-        if group is not None and into is not None:
-            await transaction.update_group(replace(group, parent_id=None, label_value=_parked(group.id)))
-        if group is not None and (into is None or into.namespace_id != group.namespace_id):
-            leaving.append(group)
-    for group in _children_first(leaving):
-        await transaction.delete_group(group.id)
-    await _delete(namespaces, transaction.delete_namespace)
-    for namespace, to_be in namespaces:
-        if namespace is not None and to_be is not None:
-            await transaction.update_namespace(replace(namespace, label=_parked(namespace.id)))
-
-
-def _children_first(groups: Sequence[Group]) -> list[Group]:
-    waiting = {group.id: group for group in groups}
-    ordered: list[Group] = []
-    while waiting:
-        parents = {group.parent_id for group in waiting.values()}
-        free = [group for group in waiting.values() if group.id not in parents]
-        for group in free:
-            del waiting[group.id]
-        ordered += free
-    return ordered
-
-
-def _parked(id: str) -> str:
-    """Like no label and no value that anybody may have: gone before anyone sees it."""
-    return f"rollback {id}"
-
-
-async def _put_groups(transaction: Transaction, groups: Sequence[tuple[Group | None, Group | None]]) -> None:
-    wanted = [(was, group) for was, group in groups if group is not None]
-    for was, group in wanted:
-        if was is None or was.namespace_id != group.namespace_id:
-            await transaction.insert_group(replace(group, parent_id=None))
-    # now that all are there, in whatever order
-    for _, group in wanted:
-        await transaction.update_group(group)
-
-
-async def _put(
-    pairs: Iterable[tuple[R | None, R | None]],
-    insert: Callable[[R], Awaitable[object]],
-    update: Callable[[R], Awaitable[object]],
-) -> None:
-    for was, wanted in pairs:
-        if was is None and wanted is not None:
-            await insert(wanted)
-        elif wanted is not None:
-            await update(wanted)
-
-
-async def _delete(pairs: Iterable[tuple[R | None, R | None]], delete: Callable[[str], Awaitable[object]]) -> None:
-    for was, wanted in pairs:
-        if was is not None and wanted is None:
-            await delete(was.id)
-
-
-def _of(changes: Sequence[ResourceChange], kind: type[R]) -> list[tuple[R | None, R | None]]:
+def _pairs(changes: Sequence[ResourceChange], kind: type[R]) -> list[tuple[R | None, R | None]]:
     """Before and after of those of this kind."""
     pairs: list[tuple[R | None, R | None]] = []
     for change in changes:
@@ -178,3 +146,23 @@ def _of(changes: Sequence[ResourceChange], kind: type[R]) -> list[tuple[R | None
         if isinstance(before, kind) or isinstance(after, kind):
             pairs.append((before if isinstance(before, kind) else None, after if isinstance(after, kind) else None))
     return pairs
+
+
+def _after(changes: Sequence[ResourceChange], kind: type[R]) -> list[R]:
+    return [now for _, now in _pairs(changes, kind) if now is not None]
+
+
+def _before(changes: Sequence[ResourceChange], kind: type[R]) -> list[str]:
+    return _ids(was for was, _ in _pairs(changes, kind) if was is not None)
+
+
+def _staying(changes: Sequence[ResourceChange], kind: type[R]) -> list[str]:
+    return _ids(was for was, now in _pairs(changes, kind) if was is not None and now is not None)
+
+
+def _gone(changes: Sequence[ResourceChange], kind: type[R]) -> list[str]:
+    return _ids(was for was, now in _pairs(changes, kind) if was is not None and now is None)
+
+
+def _ids(resources: Iterable[Resource]) -> list[str]:
+    return [each.id for each in resources]

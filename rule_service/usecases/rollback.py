@@ -1,15 +1,13 @@
 """The way back: a rule, a group's rules, or everything as it was at a revision. Itself a new revision."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rule_service.domain.model import AlertRule
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.expect import found, the_group
 from rule_service.usecases.history import need_revision, reversed_change
 from rule_service.usecases.ports import ResourceChange, ResourceFilter, Transaction
 from rule_service.usecases.publish import Edited, Publisher
-from rule_service.usecases.restore import restore
+from rule_service.usecases.restore import keys_of_changes, restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,9 @@ class Rollback:
             await need_revision(transaction, revision, "revision")
             since = await _since(transaction, revision, subject)
             back = tuple(reversed_change(each) for each in since)
-            keys = await _keys(transaction, back)
+            keys = await keys_of_changes(transaction, back)
             await restore(transaction, back)
-            keys |= await _keys(transaction, back)
+            keys |= await keys_of_changes(transaction, back)
             return Edited(back, back, frozenset(keys))
 
         return await self._publisher.publish(edit, options)
@@ -69,18 +67,3 @@ async def _since(transaction: Transaction, revision: int, subject: Subject) -> t
             return await transaction.changes_after(revision, ResourceFilter(group_id=id))
         case Everything():
             return await transaction.changes_after(revision, ResourceFilter())
-
-
-async def _keys(transaction: Transaction, changes: Iterable[ResourceChange]) -> set[str]:
-    """The alerts that these changes can render differently, as the scopes are now."""
-    keys: set[str] = set()
-    groups = []
-    for change in changes:
-        match change.kind:
-            case "rule":
-                keys |= {each.key for each in (change.before, change.after) if isinstance(each, AlertRule)}
-            case "group":
-                groups.append(change.id)
-            case "namespace":
-                keys |= await transaction.keys_of_namespace(change.id)
-    return keys | (await transaction.keys_around_groups(groups) if groups else set())

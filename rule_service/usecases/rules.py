@@ -9,9 +9,9 @@ from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.deleted import id_of_deleted
 from rule_service.usecases.expect import check_etag, found, the_live_rule, the_scope, the_template
-from rule_service.usecases.ports import Reads, Record, ResourceChange, Transaction
+from rule_service.usecases.ports import Answered, Reads, Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edit, Edited, First, Publisher
-from rule_service.usecases.restore import put_rule
+from rule_service.usecases.restore import restore_rule
 from rule_service.usecases.show import ShownRule, shown_rules
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, Violation
 from rulecast.reasons import Reason
@@ -19,12 +19,16 @@ from rulecast.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class RuleDraft:
-    """A rule as asked for: from a template, or directly with `key` and `spec`."""
+    """A rule as asked for: from a template, or directly with `key` and `spec`.
+
+    template_version: in a bundle, of the snapshot that a rule from a template has in `spec`.
+    """
 
     id: str
     scope: Scope
     key: str | None = None
     template_id: str | None = None
+    template_version: int | None = None
     spec: AlertSpec | None = None
     config: Config = field(default_factory=Config)
     merge_strategy: MergeStrategy = MergeStrategy.MERGE
@@ -49,8 +53,8 @@ class RuleEdits:
             rule = await _checked(transaction, await _made(transaction, draft))
             return _edited(await transaction.insert_rule(rule), None, rule)
 
-        async def first(transaction: Transaction, id: str) -> Record[AlertRule]:
-            return found(await transaction.rule(id), "rule", id, "rule.id")
+        async def first(transaction: Transaction, done: Answered) -> Record[AlertRule]:
+            return found(await transaction.rule(done.resource_id), "rule", done.resource_id, "rule.id")
 
         return await self._shown(edit, options, first)
 
@@ -62,7 +66,7 @@ class RuleEdits:
         async def edit(transaction: Transaction) -> Edited[Record[AlertRule]]:
             current = await the_live_rule(transaction, id, "rule.id")
             check_etag(current, etag, "rule.etag")
-            asked = change(current.value)
+            asked = replace(change(current.value), owner=current.value.owner)
             _refuse_immutable(current.value, asked)
             rule = await _checked(transaction, asked)
             if rule == current.value:
@@ -104,7 +108,7 @@ class RuleEdits:
             if current.deleted_at is None:
                 raise AlreadyExists.of("id", Reason.RULE_NOT_DELETED, f"rule {shown(id)} is not deleted: it is there")
             check_etag(current, etag, "etag")
-            record = await put_rule(transaction, current.value, "rule")
+            record = await restore_rule(transaction, current.value, "rule")
             return _edited(record, None, record.value)
 
         return await self._shown(edit, options)
@@ -178,17 +182,7 @@ async def _checked(transaction: Transaction, rule: AlertRule) -> AlertRule:
 async def _made(transaction: Transaction, draft: RuleDraft) -> AlertRule:
     """The rule that the draft asks for, with its snapshot."""
     if draft.template_id is None:
-        if draft.spec is None:
-            raise InvalidInput.of(
-                "rule.spec",
-                Reason.FIELD_REQUIRED,
-                "a rule is made from a template (`template_id`), or directly (`key` and `spec`): give one of the two",
-            )
-        if draft.key is None:
-            raise InvalidInput.of(
-                "rule.key", Reason.FIELD_REQUIRED, "a direct rule needs a key: which alert it is, e.g. 'high-cpu'"
-            )
-        return _rule(draft, draft.key, draft.spec, None)
+        return made_directly(draft, "rule")
     if draft.spec is not None:
         raise InvalidInput.of(
             "rule.spec",
@@ -196,10 +190,26 @@ async def _made(transaction: Transaction, draft: RuleDraft) -> AlertRule:
             "a rule from a template takes its spec from there: set `config`, or leave out `template_id`",
         )
     template = (await the_template(transaction, draft.template_id, "rule.template_id")).value
-    return _rule(draft, draft.key or template.key, template.spec, template.version)
+    return made_of(draft, draft.key or template.key, template.spec, template.version)
 
 
-def _rule(draft: RuleDraft, key: str, spec: AlertSpec, template_version: int | None) -> AlertRule:
+def made_directly(draft: RuleDraft, field: str) -> AlertRule:
+    """The rule of a draft without a template. field: where it stands in the request. Raises InvalidInput."""
+    if draft.spec is None:
+        raise InvalidInput.of(
+            f"{field}.spec",
+            Reason.FIELD_REQUIRED,
+            "a rule is made from a template (`template_id`), or directly (`key` and `spec`): give one of the two",
+        )
+    if draft.key is None:
+        raise InvalidInput.of(
+            f"{field}.key", Reason.FIELD_REQUIRED, "a direct rule needs a key: which alert it is, e.g. 'high-cpu'"
+        )
+    return made_of(draft, draft.key, draft.spec, None)
+
+
+def made_of(draft: RuleDraft, key: str, spec: AlertSpec, template_version: int | None) -> AlertRule:
+    """The rule of a draft with this snapshot."""
     return AlertRule(
         id=draft.id,
         key=key,

@@ -1,6 +1,7 @@
 """Edits of targets. They change no rule: which rule evaluates a host is decided by its labels in Prometheus."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rule_service.domain.check import check_target
 from rule_service.domain.model import Target
@@ -22,7 +23,9 @@ class TargetEdits:
             await refuse_deleted(transaction, Target, target.id)
             return await _insert(transaction, target)
 
-        return await self._publisher.publish(edit, options, lambda transaction, id: the_kept(transaction, Target, id))
+        return await self._publisher.publish(
+            edit, options, lambda transaction, done: the_kept(transaction, Target, done.resource_id)
+        )
 
     async def update(
         self, id: str, etag: str, change: Callable[[Record[Target]], Target], options: WriteOptions
@@ -32,7 +35,7 @@ class TargetEdits:
         async def edit(transaction: Transaction) -> Edited[Record[Target]]:
             current = await the_target(transaction, id, "target.id")
             check_etag(current, etag, "target.etag")
-            target = change(current)
+            target = replace(change(current), owner=current.value.owner)
             if target == current.value:
                 return Edited(current)
             await _check(transaction, target)

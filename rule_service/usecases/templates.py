@@ -41,7 +41,7 @@ class TemplateEdits:
             return await _insert(transaction, checked)
 
         return await self._publisher.publish(
-            edit, options, lambda transaction, id: the_kept(transaction, AlertTemplate, id)
+            edit, options, lambda transaction, done: the_kept(transaction, AlertTemplate, done.resource_id)
         )
 
     async def update(
@@ -55,7 +55,7 @@ class TemplateEdits:
         async def edit(transaction: Transaction) -> Edited[Record[AlertTemplate]]:
             current = await the_template(transaction, id, "template.id")
             check_etag(current, etag, "template.etag")
-            template = check_template(change(current))
+            template = check_template(replace(change(current), owner=current.value.owner))
             if template == current.value:
                 return Edited(current)
             if template.spec != current.value.spec:

@@ -31,26 +31,26 @@ from tests.support.store import open_database
 
 FILL = (
     """
-    INSERT INTO groups (id, namespace_id, label_value, parent_id, description, revision, created_at, updated_at)
-    SELECT 'g' || n, 'default', 'g' || n, CASE WHEN n > 10 THEN 'g' || n / 10 END, '', 1, now(), now()
+    INSERT INTO groups (id, namespace_id, label_value, parent_id, description, owner, revision, created_at, updated_at)
+    SELECT 'g' || n, 'default', 'g' || n, CASE WHEN n > 10 THEN 'g' || n / 10 END, '', 'o' || n % 500, 1, now(), now()
     FROM generate_series(1, 2000) AS n
     """,
     """
-    INSERT INTO targets (id, hostname, address, labels, exporters, revision, created_at, updated_at)
-    SELECT 't' || n, 'host-' || n, '', '{}', '[]', 1, now(), now() FROM generate_series(1, 5000) AS n
+    INSERT INTO targets (id, hostname, address, labels, exporters, owner, revision, created_at, updated_at)
+    SELECT 't' || n, 'host-' || n, '', '{}', '[]', 'o' || n % 500, 1, now(), now() FROM generate_series(1, 5000) AS n
     """,
     "INSERT INTO target_groups SELECT 't' || n, 'default', 'g' || n % 2000 + 1 FROM generate_series(1, 5000) AS n",
     """
-    INSERT INTO templates (id, key, spec, version, description, revision, created_at, updated_at)
-    SELECT 't' || n, 'k' || n, jsonb_build_object('severity', 's' || n % 500), 1, '', 1, now(), now()
+    INSERT INTO templates (id, key, spec, version, description, owner, revision, created_at, updated_at)
+    SELECT 't' || n, 'k' || n, jsonb_build_object('severity', 's' || n % 500), 1, '', 'o' || n % 500, 1, now(), now()
     FROM generate_series(1, 3000) AS n
     """,
     """
     INSERT INTO rules (id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy,
-        priority, enabled, description, revision, created_at, updated_at, deleted_at)
+        priority, enabled, description, owner, revision, created_at, updated_at, deleted_at)
     SELECT 'r' || n, 'k' || n % 2000, 'group', 'g' || n % 1999 + 1,
         jsonb_build_object('severity', 's' || n % 500), '{}', 't' || n % 3000, 1, 'merge',
-        0, true, '', 1, now(), now(), CASE WHEN n % 10 = 0 THEN now() END
+        0, true, '', 'o' || n % 500, 1, now(), now(), CASE WHEN n % 10 = 0 THEN now() END
     FROM generate_series(1, 20000) AS n
     """,
     """
@@ -209,6 +209,16 @@ QUERIES: dict[str, tuple[Query, str]] = {
         "history_resources_resource",
     ),
     "what changed lately": (lambda s: revisions.changes_after(s, 19_990, ResourceFilter()), "history_resources_pkey"),
+    "rules of an owner": (lambda s: rules.page(s, "", 50, RuleFilter(owner="o77")), "rules_owner"),
+    "groups of an owner": (lambda s: groups.page(s, "", 50, GroupFilter(owner="o77")), "groups_owner"),
+    "targets of an owner": (lambda s: targets.page(s, "", 50, TargetFilter(owner="o77")), "targets_owner"),
+    "templates of an owner": (lambda s: templates.page(s, "", 50, TemplateFilter(owner="o77")), "templates_owner"),
+    "who has a key at a scope": (
+        lambda s: rules.live_in_places(s, [("k77", GroupScope("g78")), ("k78", GroupScope("g79"))]),
+        "rules_live_key",
+    ),
+    "what is in a group": (lambda s: groups.contents(s, [], ["g77"]), "groups_parent"),
+    "the rendered rules of a file": (lambda s: rendered.of_files(s, ["group-g77.yml"]), "rendered_rules_file"),
     "the files of a revision": (lambda s: history.changed_files(s, 777), "change_log_pkey"),
 }
 

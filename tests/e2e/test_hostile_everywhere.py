@@ -17,11 +17,14 @@ from rulecast.errors import RulecastError
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import from_rpc_error
 from rulecast.v1 import (
+    bundle_pb2,
     common_pb2,
     delivery_pb2,
     discovery_pb2,
     group_pb2,
+    history_pb2,
     namespace_pb2,
+    preview_pb2,
     rule_pb2,
     target_pb2,
     template_pb2,
@@ -134,6 +137,14 @@ def calls() -> list[tuple[str, str, Any]]:
         ("rules", "EnableAlertRule", rule_pb2.EnableAlertRuleRequest(id="there", **dry)),
         ("rules", "DisableAlertRule", rule_pb2.DisableAlertRuleRequest(id="there", **dry)),
         ("discovery", "ListScrapeTargets", discovery_pb2.ListScrapeTargetsRequest()),
+        ("rules", "RebaseAlertRules", rule_pb2.RebaseAlertRulesRequest(template_id="there", **dry)),
+        ("history", "ListRevisions", history_pb2.ListRevisionsRequest()),
+        ("history", "GetRevision", history_pb2.GetRevisionRequest(revision=1)),
+        ("history", "DiffRevisions", history_pb2.DiffRevisionsRequest(from_revision=1)),
+        ("history", "Rollback", history_pb2.RollbackRequest(revision=1, rule_id="there", **dry)),
+        ("bundles", "ApplyBundle", bundle_pb2.ApplyBundleRequest(bundle=the_bundle(), **dry)),
+        ("bundles", "ApplyBundle", bundle_pb2.ApplyBundleRequest(content="rules: []", **dry)),
+        ("bundles", "ExportBundle", bundle_pb2.ExportBundleRequest()),
         ("delivery", "ListRuleFiles", delivery_pb2.ListRuleFilesRequest()),
         ("delivery", "GetRuleFile", delivery_pb2.GetRuleFileRequest(file_name="global.yml")),
         ("delivery", "RegenerateGroup", delivery_pb2.RegenerateGroupRequest(group_id="there", **dry)),
@@ -141,6 +152,33 @@ def calls() -> list[tuple[str, str, Any]]:
         ("delivery", "ResyncDeployers", delivery_pb2.ResyncDeployersRequest()),
         ("delivery", "DeleteDeployer", delivery_pb2.DeleteDeployerRequest(id="there")),
     ]
+
+
+def the_bundle() -> bundle_pb2.Bundle:
+    """One new resource of each kind."""
+    return bundle_pb2.Bundle(
+        namespaces=[namespace_pb2.Namespace(id="new")],
+        groups=[group_pb2.Group(id="new", namespace_id="new")],
+        targets=[target_pb2.Target(id="new", hostname="h.example", group_ids=["new"])],
+        templates=[the_template("new")],
+        rules=[the_rule("new")],
+    )
+
+
+def previews() -> list[tuple[str, str, Any]]:
+    """A preview of each of the writes."""
+    found: list[tuple[str, str, Any]] = []
+    for field in preview_pb2.PreviewChangeRequest.DESCRIPTOR.fields:
+        for _, _, request in calls():
+            if field.message_type == request.DESCRIPTOR:
+                write = {field.name: request}
+                found.append(("previews", "PreviewChange", preview_pb2.PreviewChangeRequest(**write)))
+    return found
+
+
+def test_every_write_is_previewed_here() -> None:
+    names = {request.WhichOneof("change") for _, _, request in previews()}
+    assert names == {field.name for field in preview_pb2.PreviewChangeRequest.DESCRIPTOR.fields}
 
 
 @pytest_asyncio.fixture
@@ -249,6 +287,19 @@ def test_no_write_of_a_resource_is_left_out() -> None:
 
 async def test_the_worst_texts_in_every_field(service: Replica) -> None:
     assert await write_everywhere(service, WORST) > 500
+
+
+async def test_previews_of_the_worst_texts(service: Replica) -> None:
+    """One field of each write: they go the way that the writes go."""
+    for part, method, good in previews():
+        write = getattr(good, good.WhichOneof("change"))
+        for place in list(places(write.DESCRIPTOR))[:2]:
+            for text in WORST:
+                request = type(good)()
+                request.CopyFrom(good)
+                place.put(getattr(request, good.WhichOneof("change")), text)
+                refused = await refusal(getattr(getattr(service, part), method)(request, timeout=RPC))
+                assert refused is None or refused[0] in REFUSALS, (place.path, text, refused)
 
 
 @pytest.mark.prove

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
@@ -12,12 +13,16 @@ from rule_service.domain.model import AlertSpec, AlertTemplate, Config, Paramete
 from rule_service.library import load_library
 from rule_service.promtool import NoChecker, PromtoolChecker
 from rule_service.store.deployers import PostgresDeployers
+from rule_service.store.heartbeats import PostgresHeartbeats
 from rule_service.store.pool import Database
 from rule_service.store.revisions import PostgresHistory
 from rule_service.store.unit_of_work import PostgresStore
+from rule_service.usecases.bundle import Bundles
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.delivery import Delivery
+from rule_service.usecases.export import Exports
 from rule_service.usecases.groups import GroupEdits
+from rule_service.usecases.heartbeats import TargetHeartbeats
 from rule_service.usecases.history import History
 from rule_service.usecases.namespaces import NamespaceEdits
 from rule_service.usecases.publish import Publisher
@@ -80,7 +85,11 @@ class Edits:
         self.rebase = Rebase(publisher)
         self.history = History(PostgresHistory(database), store)
         self.rollback = Rollback(publisher)
-        self.delivery = Delivery(store, PostgresDeployers(database), publisher, waiter, self.commands)
+        self.bundles = Bundles(publisher)
+        self.exports = Exports(store, max_resources=10_000)
+        self.heartbeats = TargetHeartbeats(PostgresHeartbeats(database), timedelta(minutes=5))
+        self.deployers = PostgresDeployers(database)
+        self.delivery = Delivery(store, self.deployers, publisher, waiter, self.commands)
 
     async def rule(self, scope: Scope, id: str, options: WriteOptions = DO, **fields: object) -> Written[ShownRule]:
         """A rule of the template `cpu`, which must be there."""

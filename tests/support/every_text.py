@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-_OUTPUT_ONLY = frozenset({"metadata", "rendered", "warnings"})
+_NOT_LOOKED_AT = frozenset({"metadata", "rendered", "warnings", "owner"})
+"""Of resources: output only."""
 _TEXT = FieldDescriptor.TYPE_STRING
 
 
@@ -23,7 +25,7 @@ class Place:
 def places(descriptor: Descriptor, path: str = "") -> Iterator[Place]:
     """All places in messages of this kind, those in nested messages, lists and maps included."""
     for field in descriptor.fields:
-        if field.name in _OUTPUT_ONLY:
+        if field.name in _NOT_LOOKED_AT and _output_only(field):
             continue
         at = f"{path}.{field.name}" if path else field.name
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -32,6 +34,10 @@ def places(descriptor: Descriptor, path: str = "") -> Iterator[Place]:
             yield from _of_message(field, at)
         elif field.type == _TEXT:
             yield _of_text(field, at)
+
+
+def _output_only(field: FieldDescriptor) -> bool:
+    return field_behavior_pb2.OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
 
 
 def _of_text(field: FieldDescriptor, path: str) -> Place:

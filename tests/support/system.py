@@ -15,12 +15,14 @@ from deploy.local.parts import PrometheusParts
 from deploy.local.process import Child, free_port, service
 from deploy.local.prometheus import PrometheusServer
 from rulecast.v1 import common_pb2, delivery_pb2, deployer_pb2, rule_pb2, template_pb2
+from rulecast.v1.bundle_pb2_grpc import BundleServiceStub
 from rulecast.v1.delivery_pb2_grpc import DeliveryServiceStub
 from rulecast.v1.deployer_pb2_grpc import DeployerServiceStub
 from rulecast.v1.discovery_pb2_grpc import DiscoveryServiceStub
 from rulecast.v1.group_pb2_grpc import GroupServiceStub
 from rulecast.v1.history_pb2_grpc import HistoryServiceStub
 from rulecast.v1.namespace_pb2_grpc import NamespaceServiceStub
+from rulecast.v1.preview_pb2_grpc import PreviewServiceStub
 from rulecast.v1.rule_pb2_grpc import AlertRuleServiceStub
 from rulecast.v1.target_pb2_grpc import TargetServiceStub
 from rulecast.v1.template_pb2_grpc import AlertTemplateServiceStub
@@ -80,6 +82,14 @@ class Replica:
     @property
     def history(self) -> Any:
         return HistoryServiceStub(self.channel)
+
+    @property
+    def bundles(self) -> Any:
+        return BundleServiceStub(self.channel)
+
+    @property
+    def previews(self) -> Any:
+        return PreviewServiceStub(self.channel)
 
     @property
     def delivery(self) -> Any:

@@ -29,7 +29,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from rulecast.v1 import common_pb2 as rulecast_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17rulecast/v1/group.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\xaf\x01\n\x05Group\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\x1a\n\x0cnamespace_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x05\x12\x13\n\x0blabel_value\x18\x03 \x01(\t\x12\x11\n\tparent_id\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12-\n\x08metadata\x18\x07 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\"\xd1\x01\n\x12\x43reateGroupRequest\x12\'\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.GroupB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13\x43reateGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"#\n\x0fGetGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x87\x01\n\x11ListGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cnamespace_id\x18\x03 \x01(\t\x12\x11\n\tparent_id\x18\x04 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x07 \x01(\x08\x12\x0c\n\x04text\x18\n \x01(\t\"Q\n\x12ListGroupsResponse\x12\"\n\x06groups\x18\x01 \x03(\x0b\x32\x12.rulecast.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xee\x01\n\x12UpdateGroupRequest\x12\'\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.GroupB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13UpdateGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\xc3\x01\n\x12\x44\x65leteGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13\x44\x65leteGroupResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\x12!\n\x05group\x18\x02 \x01(\x0b\x32\x12.rulecast.v1.Group\"\xb6\x01\n\x14UndeleteGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"_\n\x15UndeleteGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"Z\n\x11PurgeGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"9\n\x12PurgeGroupResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\"*\n\x15\x42\x61tchGetGroupsRequest\x12\x11\n\x03ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"<\n\x16\x42\x61tchGetGroupsResponse\x12\"\n\x06groups\x18\x01 \x03(\x0b\x32\x12.rulecast.v1.Group2\x96\x07\n\x0cGroupService\x12k\n\x0b\x43reateGroup\x12\x1f.rulecast.v1.CreateGroupRequest\x1a .rulecast.v1.CreateGroupResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/groups:\x01*\x12Y\n\x08GetGroup\x12\x1c.rulecast.v1.GetGroupRequest\x1a\x12.rulecast.v1.Group\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/groups/{id}\x12\x65\n\nListGroups\x12\x1e.rulecast.v1.ListGroupsRequest\x1a\x1f.rulecast.v1.ListGroupsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/groups\x12v\n\x0bUpdateGroup\x12\x1f.rulecast.v1.UpdateGroupRequest\x1a .rulecast.v1.UpdateGroupResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x19/api/v1/groups/{group.id}:\x01*\x12m\n\x0b\x44\x65leteGroup\x12\x1f.rulecast.v1.DeleteGroupRequest\x1a .rulecast.v1.DeleteGroupResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/api/v1/groups/{id}\x12\x7f\n\rUndeleteGroup\x12!.rulecast.v1.UndeleteGroupRequest\x1a\".rulecast.v1.UndeleteGroupResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/groups/{id}:undelete:\x01*\x12s\n\nPurgeGroup\x12\x1e.rulecast.v1.PurgeGroupRequest\x1a\x1f.rulecast.v1.PurgeGroupResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/groups/{id}:purge:\x01*\x12z\n\x0e\x42\x61tchGetGroups\x12\".rulecast.v1.BatchGetGroupsRequest\x1a#.rulecast.v1.BatchGetGroupsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/groups:batchGetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17rulecast/v1/group.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\xc4\x01\n\x05Group\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\x1a\n\x0cnamespace_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x05\x12\x13\n\x0blabel_value\x18\x03 \x01(\t\x12\x11\n\tparent_id\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12-\n\x08metadata\x18\x07 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\x12\x13\n\x05owner\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\"\xd1\x01\n\x12\x43reateGroupRequest\x12\'\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.GroupB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13\x43reateGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"#\n\x0fGetGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xa5\x01\n\x11ListGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cnamespace_id\x18\x03 \x01(\t\x12\x11\n\tparent_id\x18\x04 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x07 \x01(\x08\x12\x0c\n\x04text\x18\n \x01(\t\x12\x12\n\x05owner\x18\x14 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_owner\"Q\n\x12ListGroupsResponse\x12\"\n\x06groups\x18\x01 \x03(\x0b\x32\x12.rulecast.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xee\x01\n\x12UpdateGroupRequest\x12\'\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.GroupB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13UpdateGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\xc3\x01\n\x12\x44\x65leteGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"]\n\x13\x44\x65leteGroupResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\x12!\n\x05group\x18\x02 \x01(\x0b\x32\x12.rulecast.v1.Group\"\xb6\x01\n\x14UndeleteGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"_\n\x15UndeleteGroupResponse\x12!\n\x05group\x18\x01 \x01(\x0b\x32\x12.rulecast.v1.Group\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"Z\n\x11PurgeGroupRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"9\n\x12PurgeGroupResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\"*\n\x15\x42\x61tchGetGroupsRequest\x12\x11\n\x03ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"<\n\x16\x42\x61tchGetGroupsResponse\x12\"\n\x06groups\x18\x01 \x03(\x0b\x32\x12.rulecast.v1.Group2\x96\x07\n\x0cGroupService\x12k\n\x0b\x43reateGroup\x12\x1f.rulecast.v1.CreateGroupRequest\x1a .rulecast.v1.CreateGroupResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/groups:\x01*\x12Y\n\x08GetGroup\x12\x1c.rulecast.v1.GetGroupRequest\x1a\x12.rulecast.v1.Group\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/groups/{id}\x12\x65\n\nListGroups\x12\x1e.rulecast.v1.ListGroupsRequest\x1a\x1f.rulecast.v1.ListGroupsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/groups\x12v\n\x0bUpdateGroup\x12\x1f.rulecast.v1.UpdateGroupRequest\x1a .rulecast.v1.UpdateGroupResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x19/api/v1/groups/{group.id}:\x01*\x12m\n\x0b\x44\x65leteGroup\x12\x1f.rulecast.v1.DeleteGroupRequest\x1a .rulecast.v1.DeleteGroupResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/api/v1/groups/{id}\x12\x7f\n\rUndeleteGroup\x12!.rulecast.v1.UndeleteGroupRequest\x1a\".rulecast.v1.UndeleteGroupResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/groups/{id}:undelete:\x01*\x12s\n\nPurgeGroup\x12\x1e.rulecast.v1.PurgeGroupRequest\x1a\x1f.rulecast.v1.PurgeGroupResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/groups/{id}:purge:\x01*\x12z\n\x0e\x42\x61tchGetGroups\x12\".rulecast.v1.BatchGetGroupsRequest\x1a#.rulecast.v1.BatchGetGroupsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/groups:batchGetb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GROUP'].fields_by_name['namespace_id']._serialized_options = b'\342A\001\005'
   _globals['_GROUP'].fields_by_name['metadata']._loaded_options = None
   _globals['_GROUP'].fields_by_name['metadata']._serialized_options = b'\342A\001\003'
+  _globals['_GROUP'].fields_by_name['owner']._loaded_options = None
+  _globals['_GROUP'].fields_by_name['owner']._serialized_options = b'\342A\001\003'
   _globals['_CREATEGROUPREQUEST'].fields_by_name['group']._loaded_options = None
   _globals['_CREATEGROUPREQUEST'].fields_by_name['group']._serialized_options = b'\342A\001\002'
   _globals['_GETGROUPREQUEST'].fields_by_name['id']._loaded_options = None
@@ -73,37 +75,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GROUPSERVICE'].methods_by_name['BatchGetGroups']._loaded_options = None
   _globals['_GROUPSERVICE'].methods_by_name['BatchGetGroups']._serialized_options = b'\202\323\344\223\002\031\022\027/api/v1/groups:batchGet'
   _globals['_GROUP']._serialized_start=196
-  _globals['_GROUP']._serialized_end=371
-  _globals['_CREATEGROUPREQUEST']._serialized_start=374
-  _globals['_CREATEGROUPREQUEST']._serialized_end=583
-  _globals['_CREATEGROUPRESPONSE']._serialized_start=585
-  _globals['_CREATEGROUPRESPONSE']._serialized_end=678
-  _globals['_GETGROUPREQUEST']._serialized_start=680
-  _globals['_GETGROUPREQUEST']._serialized_end=715
-  _globals['_LISTGROUPSREQUEST']._serialized_start=718
-  _globals['_LISTGROUPSREQUEST']._serialized_end=853
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=855
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=936
-  _globals['_UPDATEGROUPREQUEST']._serialized_start=939
-  _globals['_UPDATEGROUPREQUEST']._serialized_end=1177
-  _globals['_UPDATEGROUPRESPONSE']._serialized_start=1179
-  _globals['_UPDATEGROUPRESPONSE']._serialized_end=1272
-  _globals['_DELETEGROUPREQUEST']._serialized_start=1275
-  _globals['_DELETEGROUPREQUEST']._serialized_end=1470
-  _globals['_DELETEGROUPRESPONSE']._serialized_start=1472
-  _globals['_DELETEGROUPRESPONSE']._serialized_end=1565
-  _globals['_UNDELETEGROUPREQUEST']._serialized_start=1568
-  _globals['_UNDELETEGROUPREQUEST']._serialized_end=1750
-  _globals['_UNDELETEGROUPRESPONSE']._serialized_start=1752
-  _globals['_UNDELETEGROUPRESPONSE']._serialized_end=1847
-  _globals['_PURGEGROUPREQUEST']._serialized_start=1849
-  _globals['_PURGEGROUPREQUEST']._serialized_end=1939
-  _globals['_PURGEGROUPRESPONSE']._serialized_start=1941
-  _globals['_PURGEGROUPRESPONSE']._serialized_end=1998
-  _globals['_BATCHGETGROUPSREQUEST']._serialized_start=2000
-  _globals['_BATCHGETGROUPSREQUEST']._serialized_end=2042
-  _globals['_BATCHGETGROUPSRESPONSE']._serialized_start=2044
-  _globals['_BATCHGETGROUPSRESPONSE']._serialized_end=2104
-  _globals['_GROUPSERVICE']._serialized_start=2107
-  _globals['_GROUPSERVICE']._serialized_end=3025
+  _globals['_GROUP']._serialized_end=392
+  _globals['_CREATEGROUPREQUEST']._serialized_start=395
+  _globals['_CREATEGROUPREQUEST']._serialized_end=604
+  _globals['_CREATEGROUPRESPONSE']._serialized_start=606
+  _globals['_CREATEGROUPRESPONSE']._serialized_end=699
+  _globals['_GETGROUPREQUEST']._serialized_start=701
+  _globals['_GETGROUPREQUEST']._serialized_end=736
+  _globals['_LISTGROUPSREQUEST']._serialized_start=739
+  _globals['_LISTGROUPSREQUEST']._serialized_end=904
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=906
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=987
+  _globals['_UPDATEGROUPREQUEST']._serialized_start=990
+  _globals['_UPDATEGROUPREQUEST']._serialized_end=1228
+  _globals['_UPDATEGROUPRESPONSE']._serialized_start=1230
+  _globals['_UPDATEGROUPRESPONSE']._serialized_end=1323
+  _globals['_DELETEGROUPREQUEST']._serialized_start=1326
+  _globals['_DELETEGROUPREQUEST']._serialized_end=1521
+  _globals['_DELETEGROUPRESPONSE']._serialized_start=1523
+  _globals['_DELETEGROUPRESPONSE']._serialized_end=1616
+  _globals['_UNDELETEGROUPREQUEST']._serialized_start=1619
+  _globals['_UNDELETEGROUPREQUEST']._serialized_end=1801
+  _globals['_UNDELETEGROUPRESPONSE']._serialized_start=1803
+  _globals['_UNDELETEGROUPRESPONSE']._serialized_end=1898
+  _globals['_PURGEGROUPREQUEST']._serialized_start=1900
+  _globals['_PURGEGROUPREQUEST']._serialized_end=1990
+  _globals['_PURGEGROUPRESPONSE']._serialized_start=1992
+  _globals['_PURGEGROUPRESPONSE']._serialized_end=2049
+  _globals['_BATCHGETGROUPSREQUEST']._serialized_start=2051
+  _globals['_BATCHGETGROUPSREQUEST']._serialized_end=2093
+  _globals['_BATCHGETGROUPSRESPONSE']._serialized_start=2095
+  _globals['_BATCHGETGROUPSRESPONSE']._serialized_end=2155
+  _globals['_GROUPSERVICE']._serialized_start=2158
+  _globals['_GROUPSERVICE']._serialized_end=3076
 # @@protoc_insertion_point(module_scope)

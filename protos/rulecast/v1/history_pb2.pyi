@@ -43,6 +43,8 @@ class _ResourceActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resour
     """It is gone, or deleted softly."""
     PURGED: _ResourceAction.ValueType  # 4
     """It was deleted before, and is removed for good."""
+    UNCHANGED: _ResourceAction.ValueType  # 5
+    """It was there, and stays as it is. Only in the answer of ApplyBundle."""
 
 class ResourceAction(_ResourceAction, metaclass=_ResourceActionEnumTypeWrapper):
     """What became of a resource."""
@@ -56,6 +58,8 @@ DELETED: ResourceAction.ValueType  # 3
 """It is gone, or deleted softly."""
 PURGED: ResourceAction.ValueType  # 4
 """It was deleted before, and is removed for good."""
+UNCHANGED: ResourceAction.ValueType  # 5
+"""It was there, and stays as it is. Only in the answer of ApplyBundle."""
 Global___ResourceAction: _TypeAlias = ResourceAction  # noqa: Y015
 
 @_typing.final

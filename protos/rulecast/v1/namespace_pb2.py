@@ -29,7 +29,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from rulecast.v1 import common_pb2 as rulecast_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1brulecast/v1/namespace.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\x97\x01\n\tNamespace\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_priority\x18\x03 \x01(\x05\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12-\n\x08metadata\x18\x06 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\"\x84\x01\n\x16\x43reateNamespaceRequest\x12/\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.NamespaceB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"i\n\x17\x43reateNamespaceResponse\x12)\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.Namespace\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\'\n\x13GetNamespaceRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"b\n\x15ListNamespacesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x07 \x01(\x08\x12\x0c\n\x04text\x18\n \x01(\t\"]\n\x16ListNamespacesResponse\x12*\n\nnamespaces\x18\x01 \x03(\x0b\x32\x16.rulecast.v1.Namespace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfa\x01\n\x16UpdateNamespaceRequest\x12/\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.NamespaceB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"i\n\x17UpdateNamespaceResponse\x12)\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.Namespace\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"_\n\x16\x44\x65leteNamespaceRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"i\n\x17\x44\x65leteNamespaceResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\x12)\n\tnamespace\x18\x02 \x01(\x0b\x32\x16.rulecast.v1.Namespace\"a\n\x18UndeleteNamespaceRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"k\n\x19UndeleteNamespaceResponse\x12)\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.Namespace\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"^\n\x15PurgeNamespaceRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"=\n\x16PurgeNamespaceResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\".\n\x19\x42\x61tchGetNamespacesRequest\x12\x11\n\x03ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"H\n\x1a\x42\x61tchGetNamespacesResponse\x12*\n\nnamespaces\x18\x01 \x03(\x0b\x32\x16.rulecast.v1.Namespace2\xa2\x08\n\x10NamespaceService\x12{\n\x0f\x43reateNamespace\x12#.rulecast.v1.CreateNamespaceRequest\x1a$.rulecast.v1.CreateNamespaceResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/namespaces:\x01*\x12i\n\x0cGetNamespace\x12 .rulecast.v1.GetNamespaceRequest\x1a\x16.rulecast.v1.Namespace\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/namespaces/{id}\x12u\n\x0eListNamespaces\x12\".rulecast.v1.ListNamespacesRequest\x1a#.rulecast.v1.ListNamespacesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/namespaces\x12\x8a\x01\n\x0fUpdateNamespace\x12#.rulecast.v1.UpdateNamespaceRequest\x1a$.rulecast.v1.UpdateNamespaceResponse\",\x82\xd3\xe4\x93\x02&2!/api/v1/namespaces/{namespace.id}:\x01*\x12}\n\x0f\x44\x65leteNamespace\x12#.rulecast.v1.DeleteNamespaceRequest\x1a$.rulecast.v1.DeleteNamespaceResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/namespaces/{id}\x12\x8f\x01\n\x11UndeleteNamespace\x12%.rulecast.v1.UndeleteNamespaceRequest\x1a&.rulecast.v1.UndeleteNamespaceResponse\"+\x82\xd3\xe4\x93\x02%\" /api/v1/namespaces/{id}:undelete:\x01*\x12\x83\x01\n\x0ePurgeNamespace\x12\".rulecast.v1.PurgeNamespaceRequest\x1a#.rulecast.v1.PurgeNamespaceResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/api/v1/namespaces/{id}:purge:\x01*\x12\x8a\x01\n\x12\x42\x61tchGetNamespaces\x12&.rulecast.v1.BatchGetNamespacesRequest\x1a\'.rulecast.v1.BatchGetNamespacesResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/namespaces:batchGetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1brulecast/v1/namespace.proto\x12\x0brulecast.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18rulecast/v1/common.proto\"\xac\x01\n\tNamespace\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_priority\x18\x03 \x01(\x05\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12-\n\x08metadata\x18\x06 \x01(\x0b\x32\x15.rulecast.v1.MetadataB\x04\xe2\x41\x01\x03\x12\x13\n\x05owner\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\"\x84\x01\n\x16\x43reateNamespaceRequest\x12/\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.NamespaceB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\"i\n\x17\x43reateNamespaceResponse\x12)\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.Namespace\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"\'\n\x13GetNamespaceRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x80\x01\n\x15ListNamespacesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x07 \x01(\x08\x12\x0c\n\x04text\x18\n \x01(\t\x12\x12\n\x05owner\x18\x14 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_owner\"]\n\x16ListNamespacesResponse\x12*\n\nnamespaces\x18\x01 \x03(\x0b\x32\x16.rulecast.v1.Namespace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfa\x01\n\x16UpdateNamespaceRequest\x12/\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.NamespaceB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12&\n\x08wait_for\x18\x0b \x01(\x0e\x32\x14.rulecast.v1.WaitFor\x12/\n\x0cwait_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x0e \x01(\t\"i\n\x17UpdateNamespaceResponse\x12)\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.Namespace\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"_\n\x16\x44\x65leteNamespaceRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"i\n\x17\x44\x65leteNamespaceResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\x12)\n\tnamespace\x18\x02 \x01(\x0b\x32\x16.rulecast.v1.Namespace\"a\n\x18UndeleteNamespaceRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"k\n\x19UndeleteNamespaceResponse\x12)\n\tnamespace\x18\x01 \x01(\x0b\x32\x16.rulecast.v1.Namespace\x12#\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.rulecast.v1.Change\"^\n\x15PurgeNamespaceRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0e \x01(\t\"=\n\x16PurgeNamespaceResponse\x12#\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x13.rulecast.v1.Change\".\n\x19\x42\x61tchGetNamespacesRequest\x12\x11\n\x03ids\x18\x01 \x03(\tB\x04\xe2\x41\x01\x02\"H\n\x1a\x42\x61tchGetNamespacesResponse\x12*\n\nnamespaces\x18\x01 \x03(\x0b\x32\x16.rulecast.v1.Namespace2\xa2\x08\n\x10NamespaceService\x12{\n\x0f\x43reateNamespace\x12#.rulecast.v1.CreateNamespaceRequest\x1a$.rulecast.v1.CreateNamespaceResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/namespaces:\x01*\x12i\n\x0cGetNamespace\x12 .rulecast.v1.GetNamespaceRequest\x1a\x16.rulecast.v1.Namespace\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/namespaces/{id}\x12u\n\x0eListNamespaces\x12\".rulecast.v1.ListNamespacesRequest\x1a#.rulecast.v1.ListNamespacesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/namespaces\x12\x8a\x01\n\x0fUpdateNamespace\x12#.rulecast.v1.UpdateNamespaceRequest\x1a$.rulecast.v1.UpdateNamespaceResponse\",\x82\xd3\xe4\x93\x02&2!/api/v1/namespaces/{namespace.id}:\x01*\x12}\n\x0f\x44\x65leteNamespace\x12#.rulecast.v1.DeleteNamespaceRequest\x1a$.rulecast.v1.DeleteNamespaceResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/namespaces/{id}\x12\x8f\x01\n\x11UndeleteNamespace\x12%.rulecast.v1.UndeleteNamespaceRequest\x1a&.rulecast.v1.UndeleteNamespaceResponse\"+\x82\xd3\xe4\x93\x02%\" /api/v1/namespaces/{id}:undelete:\x01*\x12\x83\x01\n\x0ePurgeNamespace\x12\".rulecast.v1.PurgeNamespaceRequest\x1a#.rulecast.v1.PurgeNamespaceResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/api/v1/namespaces/{id}:purge:\x01*\x12\x8a\x01\n\x12\x42\x61tchGetNamespaces\x12&.rulecast.v1.BatchGetNamespacesRequest\x1a\'.rulecast.v1.BatchGetNamespacesResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/namespaces:batchGetb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NAMESPACE'].fields_by_name['id']._serialized_options = b'\342A\001\005'
   _globals['_NAMESPACE'].fields_by_name['metadata']._loaded_options = None
   _globals['_NAMESPACE'].fields_by_name['metadata']._serialized_options = b'\342A\001\003'
+  _globals['_NAMESPACE'].fields_by_name['owner']._loaded_options = None
+  _globals['_NAMESPACE'].fields_by_name['owner']._serialized_options = b'\342A\001\003'
   _globals['_CREATENAMESPACEREQUEST'].fields_by_name['namespace']._loaded_options = None
   _globals['_CREATENAMESPACEREQUEST'].fields_by_name['namespace']._serialized_options = b'\342A\001\002'
   _globals['_GETNAMESPACEREQUEST'].fields_by_name['id']._loaded_options = None
@@ -71,37 +73,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NAMESPACESERVICE'].methods_by_name['BatchGetNamespaces']._loaded_options = None
   _globals['_NAMESPACESERVICE'].methods_by_name['BatchGetNamespaces']._serialized_options = b'\202\323\344\223\002\035\022\033/api/v1/namespaces:batchGet'
   _globals['_NAMESPACE']._serialized_start=200
-  _globals['_NAMESPACE']._serialized_end=351
-  _globals['_CREATENAMESPACEREQUEST']._serialized_start=354
-  _globals['_CREATENAMESPACEREQUEST']._serialized_end=486
-  _globals['_CREATENAMESPACERESPONSE']._serialized_start=488
-  _globals['_CREATENAMESPACERESPONSE']._serialized_end=593
-  _globals['_GETNAMESPACEREQUEST']._serialized_start=595
-  _globals['_GETNAMESPACEREQUEST']._serialized_end=634
-  _globals['_LISTNAMESPACESREQUEST']._serialized_start=636
-  _globals['_LISTNAMESPACESREQUEST']._serialized_end=734
-  _globals['_LISTNAMESPACESRESPONSE']._serialized_start=736
-  _globals['_LISTNAMESPACESRESPONSE']._serialized_end=829
-  _globals['_UPDATENAMESPACEREQUEST']._serialized_start=832
-  _globals['_UPDATENAMESPACEREQUEST']._serialized_end=1082
-  _globals['_UPDATENAMESPACERESPONSE']._serialized_start=1084
-  _globals['_UPDATENAMESPACERESPONSE']._serialized_end=1189
-  _globals['_DELETENAMESPACEREQUEST']._serialized_start=1191
-  _globals['_DELETENAMESPACEREQUEST']._serialized_end=1286
-  _globals['_DELETENAMESPACERESPONSE']._serialized_start=1288
-  _globals['_DELETENAMESPACERESPONSE']._serialized_end=1393
-  _globals['_UNDELETENAMESPACEREQUEST']._serialized_start=1395
-  _globals['_UNDELETENAMESPACEREQUEST']._serialized_end=1492
-  _globals['_UNDELETENAMESPACERESPONSE']._serialized_start=1494
-  _globals['_UNDELETENAMESPACERESPONSE']._serialized_end=1601
-  _globals['_PURGENAMESPACEREQUEST']._serialized_start=1603
-  _globals['_PURGENAMESPACEREQUEST']._serialized_end=1697
-  _globals['_PURGENAMESPACERESPONSE']._serialized_start=1699
-  _globals['_PURGENAMESPACERESPONSE']._serialized_end=1760
-  _globals['_BATCHGETNAMESPACESREQUEST']._serialized_start=1762
-  _globals['_BATCHGETNAMESPACESREQUEST']._serialized_end=1808
-  _globals['_BATCHGETNAMESPACESRESPONSE']._serialized_start=1810
-  _globals['_BATCHGETNAMESPACESRESPONSE']._serialized_end=1882
-  _globals['_NAMESPACESERVICE']._serialized_start=1885
-  _globals['_NAMESPACESERVICE']._serialized_end=2943
+  _globals['_NAMESPACE']._serialized_end=372
+  _globals['_CREATENAMESPACEREQUEST']._serialized_start=375
+  _globals['_CREATENAMESPACEREQUEST']._serialized_end=507
+  _globals['_CREATENAMESPACERESPONSE']._serialized_start=509
+  _globals['_CREATENAMESPACERESPONSE']._serialized_end=614
+  _globals['_GETNAMESPACEREQUEST']._serialized_start=616
+  _globals['_GETNAMESPACEREQUEST']._serialized_end=655
+  _globals['_LISTNAMESPACESREQUEST']._serialized_start=658
+  _globals['_LISTNAMESPACESREQUEST']._serialized_end=786
+  _globals['_LISTNAMESPACESRESPONSE']._serialized_start=788
+  _globals['_LISTNAMESPACESRESPONSE']._serialized_end=881
+  _globals['_UPDATENAMESPACEREQUEST']._serialized_start=884
+  _globals['_UPDATENAMESPACEREQUEST']._serialized_end=1134
+  _globals['_UPDATENAMESPACERESPONSE']._serialized_start=1136
+  _globals['_UPDATENAMESPACERESPONSE']._serialized_end=1241
+  _globals['_DELETENAMESPACEREQUEST']._serialized_start=1243
+  _globals['_DELETENAMESPACEREQUEST']._serialized_end=1338
+  _globals['_DELETENAMESPACERESPONSE']._serialized_start=1340
+  _globals['_DELETENAMESPACERESPONSE']._serialized_end=1445
+  _globals['_UNDELETENAMESPACEREQUEST']._serialized_start=1447
+  _globals['_UNDELETENAMESPACEREQUEST']._serialized_end=1544
+  _globals['_UNDELETENAMESPACERESPONSE']._serialized_start=1546
+  _globals['_UNDELETENAMESPACERESPONSE']._serialized_end=1653
+  _globals['_PURGENAMESPACEREQUEST']._serialized_start=1655
+  _globals['_PURGENAMESPACEREQUEST']._serialized_end=1749
+  _globals['_PURGENAMESPACERESPONSE']._serialized_start=1751
+  _globals['_PURGENAMESPACERESPONSE']._serialized_end=1812
+  _globals['_BATCHGETNAMESPACESREQUEST']._serialized_start=1814
+  _globals['_BATCHGETNAMESPACESREQUEST']._serialized_end=1860
+  _globals['_BATCHGETNAMESPACESRESPONSE']._serialized_start=1862
+  _globals['_BATCHGETNAMESPACESRESPONSE']._serialized_end=1934
+  _globals['_NAMESPACESERVICE']._serialized_start=1937
+  _globals['_NAMESPACESERVICE']._serialized_end=2995
 # @@protoc_insertion_point(module_scope)

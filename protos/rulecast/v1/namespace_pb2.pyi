@@ -33,6 +33,7 @@ class Namespace(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, or made when left empty: `[a-z0-9]` and `-`, at most 63 characters."""
     label: _builtins.str
@@ -45,6 +46,8 @@ class Namespace(_message.Message):
     """For people."""
     etag: _builtins.str
     """Changes with every change. Send it with an update or a deletion to make sure that nobody was faster."""
+    owner: _builtins.str
+    """The bundle that it belongs to; empty: none. Whoever edits it, it keeps its owner."""
     @_builtins.property
     def metadata(self) -> _common_pb2.Metadata: ...
     def __init__(
@@ -56,10 +59,11 @@ class Namespace(_message.Message):
         description: _builtins.str = ...,
         etag: _builtins.str = ...,
         metadata: _common_pb2.Metadata | None = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "id", b"id", "label", b"label", "metadata", b"metadata", "policy_priority", b"policy_priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "id", b"id", "label", b"label", "metadata", b"metadata", "owner", b"owner", "policy_priority", b"policy_priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,6 +158,7 @@ class ListNamespacesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most: 1 to 1000; 0 means 100."""
     page_token: _builtins.str
@@ -162,6 +167,8 @@ class ListNamespacesRequest(_message.Message):
     """Deleted namespaces too."""
     text: _builtins.str
     """Only namespaces with this text in their id, label or description. Capitals do not matter."""
+    owner: _builtins.str
+    """Only those of this owner."""
     def __init__(
         self,
         *,
@@ -169,12 +176,15 @@ class ListNamespacesRequest(_message.Message):
         page_token: _builtins.str = ...,
         show_deleted: _builtins.bool = ...,
         text: _builtins.str = ...,
+        owner: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "owner", b"owner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
 
 Global___ListNamespacesRequest: _TypeAlias = ListNamespacesRequest  # noqa: Y015
 

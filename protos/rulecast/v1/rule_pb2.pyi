@@ -67,6 +67,7 @@ class AlertRule(_message.Message):
     RENDERED_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, or made when left empty: `[a-z0-9]` and `-`, at most 63 characters."""
     key: _builtins.str
@@ -85,6 +86,8 @@ class AlertRule(_message.Message):
     """For people."""
     etag: _builtins.str
     """Changes with every change. Send it with an update or a deletion to make sure that nobody was faster."""
+    owner: _builtins.str
+    """The bundle that it belongs to; empty: none. Whoever edits it, it keeps its owner."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope:
         """Where it applies."""
@@ -125,10 +128,11 @@ class AlertRule(_message.Message):
         rendered: Global___RenderedRule | None = ...,
         warnings: _abc.Iterable[_common_pb2.Warning] | None = ...,
         metadata: _common_pb2.Metadata | None = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "config", b"config", "enabled", b"enabled", "metadata", b"metadata", "rendered", b"rendered", "scope", b"scope", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "config", b"config", "description", b"description", "enabled", b"enabled", "etag", b"etag", "id", b"id", "key", b"key", "merge_strategy", b"merge_strategy", "metadata", b"metadata", "priority", b"priority", "rendered", b"rendered", "scope", b"scope", "spec", b"spec", "template_id", b"template_id", "template_version", b"template_version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "config", b"config", "description", b"description", "enabled", b"enabled", "etag", b"etag", "id", b"id", "key", b"key", "merge_strategy", b"merge_strategy", "metadata", b"metadata", "owner", b"owner", "priority", b"priority", "rendered", b"rendered", "scope", b"scope", "spec", b"spec", "template_id", b"template_id", "template_version", b"template_version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
     _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
@@ -340,6 +344,7 @@ class ListAlertRulesRequest(_message.Message):
     NAMESPACE_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     OUTDATED_ONLY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most: 1 to 1000; 0 means 100."""
     page_token: _builtins.str
@@ -360,6 +365,8 @@ class ListAlertRulesRequest(_message.Message):
     """Only rules with this text in their id, key, alert name, description or query. Capitals do not matter."""
     outdated_only: _builtins.bool
     """Only rules that are not on the newest version of their template."""
+    owner: _builtins.str
+    """Only those of this owner."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope:
         """Only rules at this very scope."""
@@ -378,14 +385,20 @@ class ListAlertRulesRequest(_message.Message):
         namespace_id: _builtins.str = ...,
         text: _builtins.str = ...,
         outdated_only: _builtins.bool = ...,
+        owner: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "scope", b"scope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_owner", b"_owner", "enabled", b"enabled", "owner", b"owner", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "key", b"key", "namespace_id", b"namespace_id", "outdated_only", b"outdated_only", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope", "severity", b"severity", "show_deleted", b"show_deleted", "template_id", b"template_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_owner", b"_owner", "enabled", b"enabled", "key", b"key", "namespace_id", b"namespace_id", "outdated_only", b"outdated_only", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope", "severity", b"severity", "show_deleted", b"show_deleted", "template_id", b"template_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
     _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
 
 Global___ListAlertRulesRequest: _TypeAlias = ListAlertRulesRequest  # noqa: Y015
 

@@ -91,6 +91,7 @@ class Target(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, or made when left empty: `[a-z0-9]` and `-`, at most 63 characters."""
     hostname: _builtins.str
@@ -103,6 +104,8 @@ class Target(_message.Message):
     """Changes with every change. Send it with an update or a deletion to make sure that nobody was faster."""
     status: Global___Target.Status.ValueType
     """How it is now."""
+    owner: _builtins.str
+    """The bundle that it belongs to; empty: none. Whoever edits it, it keeps its owner."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further Prometheus labels of its series. The namespaces' labels come from its groups."""
@@ -134,10 +137,11 @@ class Target(_message.Message):
         metadata: _common_pb2.Metadata | None = ...,
         status: Global___Target.Status.ValueType = ...,
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_time", b"last_seen_time", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "etag", b"etag", "exporters", b"exporters", "group_ids", b"group_ids", "hostname", b"hostname", "id", b"id", "labels", b"labels", "last_seen_time", b"last_seen_time", "metadata", b"metadata", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "etag", b"etag", "exporters", b"exporters", "group_ids", b"group_ids", "hostname", b"hostname", "id", b"id", "labels", b"labels", "last_seen_time", b"last_seen_time", "metadata", b"metadata", "owner", b"owner", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,6 +274,7 @@ class ListTargetsRequest(_message.Message):
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     NAMESPACE_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most: 1 to 1000; 0 means 100."""
     page_token: _builtins.str
@@ -284,6 +289,8 @@ class ListTargetsRequest(_message.Message):
     """Only the targets in a group of this namespace."""
     text: _builtins.str
     """Only targets with this text in their id, hostname or address. Capitals do not matter."""
+    owner: _builtins.str
+    """Only those of this owner."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___Target.Status.ValueType]:
         """Only targets with one of these statuses."""
@@ -299,12 +306,15 @@ class ListTargetsRequest(_message.Message):
         show_deleted: _builtins.bool = ...,
         namespace_id: _builtins.str = ...,
         text: _builtins.str = ...,
+        owner: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "owner", b"owner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "hostname", b"hostname", "namespace_id", b"namespace_id", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted", "statuses", b"statuses", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "group_id", b"group_id", "hostname", b"hostname", "namespace_id", b"namespace_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted", "statuses", b"statuses", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
 
 Global___ListTargetsRequest: _TypeAlias = ListTargetsRequest  # noqa: Y015
 

@@ -64,6 +64,7 @@ class AlertTemplate(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, or made when left empty: `[a-z0-9]` and `-`, at most 63 characters."""
     key: _builtins.str
@@ -74,6 +75,8 @@ class AlertTemplate(_message.Message):
     """Counts the edits of the spec, from 1."""
     etag: _builtins.str
     """Changes with every change. Send it with an update or a deletion to make sure that nobody was faster."""
+    owner: _builtins.str
+    """The bundle that it belongs to; empty: none. Whoever edits it, it keeps its owner."""
     @_builtins.property
     def spec(self) -> Global___AlertSpec:
         """The alert itself."""
@@ -90,10 +93,11 @@ class AlertTemplate(_message.Message):
         version: _builtins.int = ...,
         etag: _builtins.str = ...,
         metadata: _common_pb2.Metadata | None = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "id", b"id", "key", b"key", "metadata", b"metadata", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "id", b"id", "key", b"key", "metadata", b"metadata", "owner", b"owner", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,6 +452,7 @@ class ListAlertTemplatesRequest(_message.Message):
     SEVERITY_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most: 1 to 1000; 0 means 100."""
     page_token: _builtins.str
@@ -458,6 +463,8 @@ class ListAlertTemplatesRequest(_message.Message):
     """Deleted templates too."""
     text: _builtins.str
     """Only templates with this text in their id, key, alert name, description or query. Capitals do not matter."""
+    owner: _builtins.str
+    """Only those of this owner."""
     def __init__(
         self,
         *,
@@ -466,12 +473,15 @@ class ListAlertTemplatesRequest(_message.Message):
         severity: _builtins.str = ...,
         show_deleted: _builtins.bool = ...,
         text: _builtins.str = ...,
+        owner: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "owner", b"owner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "severity", b"severity", "show_deleted", b"show_deleted", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "severity", b"severity", "show_deleted", b"show_deleted", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
 
 Global___ListAlertTemplatesRequest: _TypeAlias = ListAlertTemplatesRequest  # noqa: Y015
 

@@ -1,0 +1,1 @@
+"""Messages as text for people, YAML or JSON, and back. Pure."""
