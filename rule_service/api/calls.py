@@ -47,11 +47,9 @@ class PreviewContext:
         self._context = context
         self.capture = Capture()
 
-    def peer(self) -> str:
-        return self._context.peer()
-
-    def time_remaining(self) -> float | None:
-        return self._context.time_remaining()
+    def __getattr__(self, name: str) -> Any:
+        """In all else it is that context."""
+        return getattr(self._context, name)
 
 
 class WriteRequest(Protocol):

@@ -106,9 +106,11 @@ def _namespaces(bundle: Bundle, wanted: Wanted) -> None:
     after = {id: each for id, each in there.items() if id not in gone}
     after.update((each.id, each) for _, each in wanted.namespaces)
     wanted.namespaces_after = after
+    by_label: dict[str, list[Namespace]] = {}
+    for each in after.values():
+        by_label.setdefault(each.label, []).append(each)
     for place, namespace in wanted.namespaces:
-        # each pair of the bundle once, from its later one
-        others = [each for each in after.values() if each.label == namespace.label]
+        others = by_label[namespace.label]
         if len(others) > 1 and place:
             with found.gathering():
                 check_namespace(namespace, others, place)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -20,6 +21,7 @@ from rule_service.domain.model import (
     NamespaceScope,
     Target,
 )
+from rule_service.usecases.ports import Page, Record, RuleFilter
 from rule_service.usecases.rules import RuleDraft
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, LimitExceeded, NotFound, RulecastError
 from rulecast.reasons import Reason
@@ -180,6 +182,34 @@ async def test_two_owners_do_not_fight(edits: Edits, text: BundleText) -> None:
     web = await edits.store.target("web")
     assert web is not None
     assert (web.value.owner, web.value.hostname) == ("two", "b")
+
+
+async def test_what_belongs_to_none_becomes_the_owners(edits: Edits, text: BundleText) -> None:
+    await text.apply(WORLD)
+    assert (await text.apply(WORLD, owner="base")).updated == 8
+    everything: dict[str, Page[Record[Any]]] = {
+        "namespaces": await edits.store.namespaces("", 10, owner="base"),
+        "groups": await edits.store.groups("", 10, "env", owner="base"),
+        "targets": await edits.store.targets("", 10, "eu", "web.example", owner="base"),
+        "templates": await edits.store.templates("", 10, "warning", owner="base"),
+        "rules": await edits.store.rules("", 10, RuleFilter(owner="base")),
+    }
+    assert {kind: [each.value.id for each in page.items] for kind, page in everything.items()} == {
+        "namespaces": ["env"],
+        "groups": ["eu", "prod"],
+        "targets": ["web"],
+        "templates": ["cpu"],
+        "rules": ["cpu-eu", "cpu-prod", "disk"],
+    }
+    assert [each.value.id for each in (await edits.store.namespaces("", 10, owner="")).items] == ["default"]
+
+
+async def test_the_first_namespace_is_let_go_but_stays(edits: Edits, text: BundleText) -> None:
+    await text.apply("namespaces: [{id: default, label: group_id}]", owner="base")
+    assert actions(await text.apply("{}", "SYNC", owner="base")) == {"namespace/default": "UPDATED"}
+    default = await edits.store.namespace("default")
+    assert default is not None
+    assert default.value.owner == ""
 
 
 async def test_a_person_who_edits_keeps_the_owner(edits: Edits, text: BundleText) -> None:

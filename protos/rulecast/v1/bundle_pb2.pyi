@@ -144,7 +144,8 @@ class ApplyBundleRequest(_message.Message):
     mode: Global___ApplyBundleRequest.Mode.ValueType
     owner: _builtins.str
     """Whose resources these are from now on: `[a-z0-9]` and `-`, at most 63 characters. A resource that has another
-    owner is refused. Empty: owners stay as they are, and what is new has none.
+    owner is refused, and one that has none becomes this owner's. Empty: owners stay as they are, and what is new has
+    none.
     """
     take_over: _builtins.bool
     """Take resources from other owners, instead of being refused."""

@@ -53,8 +53,9 @@ class BundleServiceServicer:
 
     def ApplyBundle(self, request, context):
         """Makes resources what a bundle says: all of it or nothing, in one revision. Every mistake of the bundle is told at
-        once, as far as that is possible, with the path of its field. Resources may stand in any order, and labels, label
-        values, keys and scopes may change hands among them.
+        once, as far as that is possible, with the path of its field in the bundle, for example
+        `rules[3].config.for_duration`; what is wrong with the text itself also with line and column. Resources may stand
+        in any order, and labels, label values, keys and scopes may change hands among them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

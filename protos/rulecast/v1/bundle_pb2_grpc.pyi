@@ -35,8 +35,9 @@ class BundleServiceStub:
     def __new__(cls, channel: _aio.Channel) -> BundleServiceAsyncStub: ...
     ApplyBundle: _grpc.UnaryUnaryMultiCallable[_bundle_pb2.ApplyBundleRequest, _bundle_pb2.ApplyBundleResponse]
     """Makes resources what a bundle says: all of it or nothing, in one revision. Every mistake of the bundle is told at
-    once, as far as that is possible, with the path of its field. Resources may stand in any order, and labels, label
-    values, keys and scopes may change hands among them.
+    once, as far as that is possible, with the path of its field in the bundle, for example
+    `rules[3].config.for_duration`; what is wrong with the text itself also with line and column. Resources may stand
+    in any order, and labels, label values, keys and scopes may change hands among them.
     """
     ExportBundle: _grpc.UnaryUnaryMultiCallable[_bundle_pb2.ExportBundleRequest, _bundle_pb2.ExportBundleResponse]
     """Gives back what there is as the text of a bundle. Applying that changes nothing; applied to an empty database it
@@ -50,8 +51,9 @@ class BundleServiceAsyncStub(BundleServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyBundle: _aio.UnaryUnaryMultiCallable[_bundle_pb2.ApplyBundleRequest, _bundle_pb2.ApplyBundleResponse]  # type: ignore[assignment]
     """Makes resources what a bundle says: all of it or nothing, in one revision. Every mistake of the bundle is told at
-    once, as far as that is possible, with the path of its field. Resources may stand in any order, and labels, label
-    values, keys and scopes may change hands among them.
+    once, as far as that is possible, with the path of its field in the bundle, for example
+    `rules[3].config.for_duration`; what is wrong with the text itself also with line and column. Resources may stand
+    in any order, and labels, label values, keys and scopes may change hands among them.
     """
     ExportBundle: _aio.UnaryUnaryMultiCallable[_bundle_pb2.ExportBundleRequest, _bundle_pb2.ExportBundleResponse]  # type: ignore[assignment]
     """Gives back what there is as the text of a bundle. Applying that changes nothing; applied to an empty database it
@@ -68,8 +70,9 @@ class BundleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bundle_pb2.ApplyBundleResponse, _abc.Awaitable[_bundle_pb2.ApplyBundleResponse]]:
         """Makes resources what a bundle says: all of it or nothing, in one revision. Every mistake of the bundle is told at
-        once, as far as that is possible, with the path of its field. Resources may stand in any order, and labels, label
-        values, keys and scopes may change hands among them.
+        once, as far as that is possible, with the path of its field in the bundle, for example
+        `rules[3].config.for_duration`; what is wrong with the text itself also with line and column. Resources may stand
+        in any order, and labels, label values, keys and scopes may change hands among them.
         """
 
     @_abc_1.abstractmethod
