@@ -21,6 +21,7 @@ from rule_service.domain.model import (
     NamespaceScope,
     Target,
 )
+from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
 from rule_service.usecases.ports import Page, Record, RuleFilter
 from rule_service.usecases.rules import RuleDraft
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, LimitExceeded, NotFound, RulecastError
@@ -188,10 +189,10 @@ async def test_what_belongs_to_none_becomes_the_owners(edits: Edits, text: Bundl
     await text.apply(WORLD)
     assert (await text.apply(WORLD, owner="base")).updated == 8
     everything: dict[str, Page[Record[Any]]] = {
-        "namespaces": await edits.store.namespaces("", 10, owner="base"),
-        "groups": await edits.store.groups("", 10, "env", owner="base"),
-        "targets": await edits.store.targets("", 10, "eu", "web.example", owner="base"),
-        "templates": await edits.store.templates("", 10, "warning", owner="base"),
+        "namespaces": await edits.store.namespaces("", 10, NamespaceFilter(owner="base")),
+        "groups": await edits.store.groups("", 10, GroupFilter("env", owner="base")),
+        "targets": await edits.store.targets("", 10, TargetFilter("eu", hostname="web.example", owner="base")),
+        "templates": await edits.store.templates("", 10, TemplateFilter("warning", owner="base")),
         "rules": await edits.store.rules("", 10, RuleFilter(owner="base")),
     }
     assert {kind: [each.value.id for each in page.items] for kind, page in everything.items()} == {
@@ -201,7 +202,9 @@ async def test_what_belongs_to_none_becomes_the_owners(edits: Edits, text: Bundl
         "templates": ["cpu"],
         "rules": ["cpu-eu", "cpu-prod", "disk"],
     }
-    assert [each.value.id for each in (await edits.store.namespaces("", 10, owner="")).items] == ["default"]
+    assert [each.value.id for each in (await edits.store.namespaces("", 10, NamespaceFilter(owner=""))).items] == [
+        "default"
+    ]
 
 
 async def test_the_first_namespace_is_let_go_but_stays(edits: Edits, text: BundleText) -> None:

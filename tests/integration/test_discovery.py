@@ -24,6 +24,7 @@ from rule_service.api.http.bindings import bindings_of
 from rule_service.api.http.gateway import gateway_routes, request_ids
 from rule_service.api.http.refusals import json_errors
 from rule_service.domain.model import Exporter, Namespace, Target
+from rule_service.domain.status import TargetStatus
 from rule_service.store.heartbeats import PostgresHeartbeats
 from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
@@ -139,21 +140,32 @@ async def test_nothing_to_scrape_is_an_empty_list(database: str) -> None:
         ("group_id=prod-web", ["10.0.0.1:9100"]),
         ("namespace_id=env&exporter=pg", ["[::1]:9187"]),
         ("namespace_id=default", []),
+        ("statuses=DOWN", ["[::1]:9187"]),
+        ("statuses=UP&statuses=UNKNOWN&group_id=prod", ["10.0.0.1:9100"]),
     ],
 )
 async def test_filters(database: str, query: str, targets: list[str]) -> None:
-    async with discovery(database, WEB, DB) as (_, url):
+    async with discovery(database, WEB, DB) as (_, url), open_database(database) as pool:
+        await PostgresHeartbeats(pool).record({"db": TargetStatus.DOWN})
         status, _, groups = await get(f"{url}{PATH}?{query}")
         assert (status, [address for each in groups for address in each["targets"]]) == (200, targets)
 
 
 @pytest.mark.parametrize(
-    ("query", "reason"), [("group_id=prdo", "GROUP_NOT_FOUND"), ("namespace_id=evn", "NAMESPACE_NOT_FOUND")]
+    ("query", "code", "reason"),
+    [
+        ("group_id=prdo", 404, "GROUP_NOT_FOUND"),
+        ("namespace_id=evn", 404, "NAMESPACE_NOT_FOUND"),
+        ("statuses=UPP", 400, "FIELD_INVALID"),
+        ("exporter=no+de", 400, "ID_INVALID"),
+    ],
 )
-async def test_a_misspelt_filter_is_an_error_and_not_an_empty_list(database: str, query: str, reason: str) -> None:
+async def test_a_misspelt_filter_is_an_error_and_not_an_empty_list(
+    database: str, query: str, code: int, reason: str
+) -> None:
     async with discovery(database, WEB) as (_, url):
         status, _, answer = await get(f"{url}{PATH}?{query}")
-        assert (status, answer["error"]["details"][0]["reason"]) == (404, reason)
+        assert (status, answer["error"]["details"][0]["reason"]) == (code, reason)
 
 
 async def test_ten_thousand_targets_with_four_exporters_fit_in_an_answer(database: str) -> None:

@@ -63,6 +63,7 @@ async def test_the_outdated_ones_are_found(edits: Edits) -> None:
 async def test_a_template_that_was_made_anew_is_another_version(edits: Edits) -> None:
     await edits.templates.delete("cpu", "", DO)
     assert await outdated(edits) == []
+    await edits.templates.purge("cpu", "", DO)
     await edits.templates.create(replace(CPU_TEMPLATE, spec=SUM), DO)
     assert await outdated(edits) == ["cpu-all", "cpu-dev", "cpu-prod"]
 

@@ -31,9 +31,17 @@ def test_without_an_address_the_hostname_is_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "host"), [("::1", "[::1]"), ("fe80::1%eth0", "[fe80::1%eth0]"), ("[::1]", "[::1]"), ("a.b", "a.b")]
+    ("address", "host"),
+    [
+        ("::1", "[::1]"),
+        ("fe80::1%eth0", "[fe80::1%eth0]"),
+        ("[::1]", "[::1]"),
+        ("a.b", "a.b"),
+        ("a.b:22", "a.b"),
+        ("[::1]:22", "[::1]"),
+    ],
 )
-def test_an_ipv6_address_is_bracketed_once(address: str, host: str) -> None:
+def test_the_port_is_the_exporters_and_an_ipv6_address_is_bracketed_once(address: str, host: str) -> None:
     assert [each.address for each in scrapes(NODE, address=address)] == [f"{host}:9100"]
 
 

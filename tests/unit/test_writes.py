@@ -11,6 +11,8 @@ NO_WRITES = frozenset(
         *("GetEffectiveRules", "ExplainRule", "PreviewChange"),
         # of deployers, not of what is stored
         *("ReloadPrometheus", "ResyncDeployers", "DeleteDeployer"),
+        # of what is told of targets, and of who may call
+        *("HeartbeatTargets", "CreateToken", "RevokeToken"),
     }
 )
 REGENERATION = frozenset({"RegenerateAll", "RegenerateGroup"})

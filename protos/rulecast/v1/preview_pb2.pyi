@@ -52,6 +52,16 @@ class PreviewChangeRequest(_message.Message):
     REBASE_ALERT_RULES_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
     APPLY_BUNDLE_FIELD_NUMBER: _builtins.int
+    UNDELETE_NAMESPACE_FIELD_NUMBER: _builtins.int
+    PURGE_NAMESPACE_FIELD_NUMBER: _builtins.int
+    UNDELETE_GROUP_FIELD_NUMBER: _builtins.int
+    PURGE_GROUP_FIELD_NUMBER: _builtins.int
+    UNDELETE_TARGET_FIELD_NUMBER: _builtins.int
+    PURGE_TARGET_FIELD_NUMBER: _builtins.int
+    UNDELETE_ALERT_TEMPLATE_FIELD_NUMBER: _builtins.int
+    PURGE_ALERT_TEMPLATE_FIELD_NUMBER: _builtins.int
+    ENABLE_ALERT_RULE_FIELD_NUMBER: _builtins.int
+    DISABLE_ALERT_RULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_namespace(self) -> _namespace_pb2.CreateNamespaceRequest: ...
     @_builtins.property
@@ -94,6 +104,26 @@ class PreviewChangeRequest(_message.Message):
     def rollback(self) -> _history_pb2.RollbackRequest: ...
     @_builtins.property
     def apply_bundle(self) -> _bundle_pb2.ApplyBundleRequest: ...
+    @_builtins.property
+    def undelete_namespace(self) -> _namespace_pb2.UndeleteNamespaceRequest: ...
+    @_builtins.property
+    def purge_namespace(self) -> _namespace_pb2.PurgeNamespaceRequest: ...
+    @_builtins.property
+    def undelete_group(self) -> _group_pb2.UndeleteGroupRequest: ...
+    @_builtins.property
+    def purge_group(self) -> _group_pb2.PurgeGroupRequest: ...
+    @_builtins.property
+    def undelete_target(self) -> _target_pb2.UndeleteTargetRequest: ...
+    @_builtins.property
+    def purge_target(self) -> _target_pb2.PurgeTargetRequest: ...
+    @_builtins.property
+    def undelete_alert_template(self) -> _template_pb2.UndeleteAlertTemplateRequest: ...
+    @_builtins.property
+    def purge_alert_template(self) -> _template_pb2.PurgeAlertTemplateRequest: ...
+    @_builtins.property
+    def enable_alert_rule(self) -> _rule_pb2.EnableAlertRuleRequest: ...
+    @_builtins.property
+    def disable_alert_rule(self) -> _rule_pb2.DisableAlertRuleRequest: ...
     def __init__(
         self,
         *,
@@ -118,12 +148,22 @@ class PreviewChangeRequest(_message.Message):
         rebase_alert_rules: _rule_pb2.RebaseAlertRulesRequest | None = ...,
         rollback: _history_pb2.RollbackRequest | None = ...,
         apply_bundle: _bundle_pb2.ApplyBundleRequest | None = ...,
+        undelete_namespace: _namespace_pb2.UndeleteNamespaceRequest | None = ...,
+        purge_namespace: _namespace_pb2.PurgeNamespaceRequest | None = ...,
+        undelete_group: _group_pb2.UndeleteGroupRequest | None = ...,
+        purge_group: _group_pb2.PurgeGroupRequest | None = ...,
+        undelete_target: _target_pb2.UndeleteTargetRequest | None = ...,
+        purge_target: _target_pb2.PurgeTargetRequest | None = ...,
+        undelete_alert_template: _template_pb2.UndeleteAlertTemplateRequest | None = ...,
+        purge_alert_template: _template_pb2.PurgeAlertTemplateRequest | None = ...,
+        enable_alert_rule: _rule_pb2.EnableAlertRuleRequest | None = ...,
+        disable_alert_rule: _rule_pb2.DisableAlertRuleRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_bundle", b"apply_bundle", "change", b"change", "create_alert_rule", b"create_alert_rule", "create_alert_template", b"create_alert_template", "create_group", b"create_group", "create_namespace", b"create_namespace", "create_target", b"create_target", "delete_alert_rule", b"delete_alert_rule", "delete_alert_template", b"delete_alert_template", "delete_group", b"delete_group", "delete_namespace", b"delete_namespace", "delete_target", b"delete_target", "load_library", b"load_library", "purge_alert_rule", b"purge_alert_rule", "rebase_alert_rules", b"rebase_alert_rules", "rollback", b"rollback", "undelete_alert_rule", b"undelete_alert_rule", "update_alert_rule", b"update_alert_rule", "update_alert_template", b"update_alert_template", "update_group", b"update_group", "update_namespace", b"update_namespace", "update_target", b"update_target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_bundle", b"apply_bundle", "change", b"change", "create_alert_rule", b"create_alert_rule", "create_alert_template", b"create_alert_template", "create_group", b"create_group", "create_namespace", b"create_namespace", "create_target", b"create_target", "delete_alert_rule", b"delete_alert_rule", "delete_alert_template", b"delete_alert_template", "delete_group", b"delete_group", "delete_namespace", b"delete_namespace", "delete_target", b"delete_target", "disable_alert_rule", b"disable_alert_rule", "enable_alert_rule", b"enable_alert_rule", "load_library", b"load_library", "purge_alert_rule", b"purge_alert_rule", "purge_alert_template", b"purge_alert_template", "purge_group", b"purge_group", "purge_namespace", b"purge_namespace", "purge_target", b"purge_target", "rebase_alert_rules", b"rebase_alert_rules", "rollback", b"rollback", "undelete_alert_rule", b"undelete_alert_rule", "undelete_alert_template", b"undelete_alert_template", "undelete_group", b"undelete_group", "undelete_namespace", b"undelete_namespace", "undelete_target", b"undelete_target", "update_alert_rule", b"update_alert_rule", "update_alert_template", b"update_alert_template", "update_group", b"update_group", "update_namespace", b"update_namespace", "update_target", b"update_target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_bundle", b"apply_bundle", "change", b"change", "create_alert_rule", b"create_alert_rule", "create_alert_template", b"create_alert_template", "create_group", b"create_group", "create_namespace", b"create_namespace", "create_target", b"create_target", "delete_alert_rule", b"delete_alert_rule", "delete_alert_template", b"delete_alert_template", "delete_group", b"delete_group", "delete_namespace", b"delete_namespace", "delete_target", b"delete_target", "load_library", b"load_library", "purge_alert_rule", b"purge_alert_rule", "rebase_alert_rules", b"rebase_alert_rules", "rollback", b"rollback", "undelete_alert_rule", b"undelete_alert_rule", "update_alert_rule", b"update_alert_rule", "update_alert_template", b"update_alert_template", "update_group", b"update_group", "update_namespace", b"update_namespace", "update_target", b"update_target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_bundle", b"apply_bundle", "change", b"change", "create_alert_rule", b"create_alert_rule", "create_alert_template", b"create_alert_template", "create_group", b"create_group", "create_namespace", b"create_namespace", "create_target", b"create_target", "delete_alert_rule", b"delete_alert_rule", "delete_alert_template", b"delete_alert_template", "delete_group", b"delete_group", "delete_namespace", b"delete_namespace", "delete_target", b"delete_target", "disable_alert_rule", b"disable_alert_rule", "enable_alert_rule", b"enable_alert_rule", "load_library", b"load_library", "purge_alert_rule", b"purge_alert_rule", "purge_alert_template", b"purge_alert_template", "purge_group", b"purge_group", "purge_namespace", b"purge_namespace", "purge_target", b"purge_target", "rebase_alert_rules", b"rebase_alert_rules", "rollback", b"rollback", "undelete_alert_rule", b"undelete_alert_rule", "undelete_alert_template", b"undelete_alert_template", "undelete_group", b"undelete_group", "undelete_namespace", b"undelete_namespace", "undelete_target", b"undelete_target", "update_alert_rule", b"update_alert_rule", "update_alert_template", b"update_alert_template", "update_group", b"update_group", "update_namespace", b"update_namespace", "update_target", b"update_target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["create_namespace", "update_namespace", "delete_namespace", "create_group", "update_group", "delete_group", "create_target", "update_target", "delete_target", "create_alert_template", "update_alert_template", "delete_alert_template", "load_library", "create_alert_rule", "update_alert_rule", "delete_alert_rule", "undelete_alert_rule", "purge_alert_rule", "rebase_alert_rules", "rollback", "apply_bundle"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["create_namespace", "update_namespace", "delete_namespace", "create_group", "update_group", "delete_group", "create_target", "update_target", "delete_target", "create_alert_template", "update_alert_template", "delete_alert_template", "load_library", "create_alert_rule", "update_alert_rule", "delete_alert_rule", "undelete_alert_rule", "purge_alert_rule", "rebase_alert_rules", "rollback", "apply_bundle", "undelete_namespace", "purge_namespace", "undelete_group", "purge_group", "undelete_target", "purge_target", "undelete_alert_template", "purge_alert_template", "enable_alert_rule", "disable_alert_rule"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
