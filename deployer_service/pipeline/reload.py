@@ -31,23 +31,27 @@ class Reloader:
             raise FailedPrecondition.of(
                 "", Reason.RELOAD_DISABLED, "the deployer was told not to reload Prometheus: somebody else has to"
             )
-        began = self._clock.monotonic()
+        took = 0.0
         for delay in self._policy.retry_delays:
+            began = self._clock.monotonic()
             try:
                 await self._once(rules)
                 return
             except RulecastError as error:
                 log.warning("reload failed", reason=error.reason, error=str(error))
-                if not await self._is_worth_a_retry(error, began, hopeless, patient):
+                took += self._clock.monotonic() - began
+                if not await self._is_worth_a_retry(error, took, hopeless, patient):
                     raise
             await self._clock.sleep(delay)
         await self._once(rules)
 
     async def _is_worth_a_retry(
-        self, error: RulecastError, began: float, hopeless: Callable[[], Awaitable[bool]], patient: bool
+        self, error: RulecastError, took: float, hopeless: Callable[[], Awaitable[bool]], patient: bool
     ) -> bool:
-        # one that hangs has used up the time that the delays would take
-        if error.reason in _FINAL or self._clock.monotonic() - began > sum(self._policy.retry_delays):
+        """took: seconds that the tries have taken, without what was done between them."""
+        # one that hangs has used up the time that the delays would take: it is tried twice, so that one that stalls for
+        # a few seconds under load is not taken for it
+        if error.reason in _FINAL or took > sum(self._policy.retry_delays):
             return False
         if error.reason is Reason.RELOAD_FAILED:
             return not await hopeless()

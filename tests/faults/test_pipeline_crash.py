@@ -125,6 +125,7 @@ async def first_step_that_changes(ground: Ground) -> int:
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(1800)  # the steps of a batch times those of a recovery: over a thousand deployers, one by one
 async def test_killed_at_every_step_of_the_recovery_from_every_step_of_a_batch(ground: Ground) -> None:
     for first in itertools.count(1):
         for step in itertools.count(1):

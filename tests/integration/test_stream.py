@@ -11,11 +11,13 @@ from rule_service.domain.model import Group, Namespace
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.stream.policy import StreamPolicy
 from rule_service.usecases.ports import DeployerFacts, FateState
+from rulecast.capabilities import FRAGMENTS
 from rulecast.digest import file_sha256, manifest_hash
 from rulecast.errors import FailedPrecondition, RulecastError
 from rulecast.reasons import Reason
 from rulecast.rpc.channel import open_channel
 from rulecast.rpc.errors import RETRY_AFTER, from_rpc_error
+from rulecast.rpc.server import MAX_MESSAGE_BYTES
 from rulecast.v1 import common_pb2
 from rulecast.v1 import distribution_pb2 as pb
 from rulecast.v1 import distribution_pb2_grpc as pb_grpc
@@ -456,6 +458,19 @@ async def test_an_emptied_database_does_not_ask_for_mass_deletion(database: str,
             assert update.deletes == files.keys()
             assert update.mass_deletion_allowed
     assert deployer.files == {}
+
+
+async def test_an_inventory_that_no_message_can_hold(database: str, store: PostgresStore) -> None:
+    await put(store, everywhere=A)
+    files = {f"group-{number:05}-{'x' * 50}.yml": A for number in range(45_000)}
+    deployer = FakeDeployer(files={**files, "global.yml": A})
+    assert deployer.inventory().ByteSize() > MAX_MESSAGE_BYTES
+    async with stream_replica(database) as replica, deployer.connected(replica.address) as stream:
+        assert FRAGMENTS in stream.welcome.capabilities
+        update = await stream.take()
+        assert not update.puts
+        assert update.deletes == files.keys()
+        await until_taken_up(store, 1)
 
 
 async def test_a_lost_stream_does_not_make_a_strange_history_ones_own(database: str, store: PostgresStore) -> None:

@@ -338,7 +338,7 @@ class FakeDeployer:
             self.epoch, self.history_id = response.epoch, response.welcome.history_id
             stream = Connected(self, call, response.welcome)
             if response.welcome.mode == pb.Welcome.DIFF:
-                await stream.send(inventory=self.inventory())
+                await stream.tell_inventory()
             yield stream
 
 
@@ -350,6 +350,13 @@ class Connected:
 
     async def send(self, **kind: Any) -> None:
         await self.call.send(**kind)
+
+    async def tell_inventory(self, at_once: int = 10_000) -> None:
+        """In messages of so many files."""
+        files = self.deployer.inventory().files
+        for at in range(0, len(files) or 1, at_once):
+            piece = pb.Inventory(files=files[at : at + at_once], more=at + at_once < len(files))
+            await self.send(inventory=piece)
 
     async def message(self, kind: str) -> pb.SyncResponse:
         """The next message of this kind; signs of life before it are passed over, any other message is a failure."""

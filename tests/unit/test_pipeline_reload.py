@@ -18,9 +18,11 @@ class Bench:
         self.prometheus = FakePrometheus(FakeDirectory(), self.clock)
         self.reloader = Reloader(self.prometheus, self.clock, policy or ReloadPolicy(min_interval=0))
         self.found_fault = False
+        self.diagnosis_takes = 0.0
 
     async def reload(self, rules: int = 1, *, patient: bool = True) -> None:
         async def hopeless() -> bool:
+            await self.clock.sleep(self.diagnosis_takes)
             return self.found_fault
 
         await self.reloader.reload(rules, hopeless, patient=patient)
@@ -86,6 +88,15 @@ async def test_one_that_hangs_is_not_waited_for_four_times() -> None:
     with pytest.raises(Unavailable):
         await bench.reload()
     assert bench.clock.slept == [5.0, 1.0, 5.0]
+
+
+async def test_looking_for_the_fault_does_not_cost_a_try() -> None:
+    """promtool takes seconds over very many files."""
+    bench = Bench()
+    bench.prometheus.reload_faults = [FAILED] * 3
+    bench.diagnosis_takes = 60.0
+    await bench.reload()
+    assert bench.prometheus.reloads == 4
 
 
 @pytest.mark.parametrize("reason", [Reason.RELOAD_REFUSED, Reason.RELOAD_TIMEOUT])
