@@ -21,7 +21,8 @@ from deploy.local import stack
 from deploy.local.demo import HOSTS
 from deploy.local.parts import PrometheusParts
 from deploy.local.process import REPOSITORY, free_port
-from deploy.local.stack import Stack
+from deploy.local.process import service as module
+from deploy.local.stack import DEPLOYER, Stack
 from deploy.local.table import firing_in
 from tests.support.ports import taken_port
 from tests.support.processes import children, is_running
@@ -136,6 +137,8 @@ async def test_the_demo_does_what_it_says_leaves_nothing_behind_and_keeps_its_da
             )
             assert done.returncode == 0, done.stderr
 
+        await told_elsewhere(first, tmp_path)
+
         second = Running(tmp_path / "data", tmp_path / "refused.log")
         assert await second.ended() == 1
         assert f"another one is running in {tmp_path}/data, process {first.process.pid}" in second.printed
@@ -194,6 +197,31 @@ async def test_a_port_that_somebody_takes_at_the_last_moment_is_replaced(
         async with AsyncExitStack() as ending:
             await parts.start(ending, lambda name, work: work)  # type: ignore[arg-type, return-value]
             assert parts.rule_service.ports.grpc != taken
+
+
+async def told_elsewhere(running: Running, folder: Path) -> None:
+    """The story as Compose has it told: by a program of its own, with an exporter of its own."""
+    port = free_port()
+    hosts = [host for group in HOSTS.values() for host in group]
+    address = re.search(r"rule service +gRPC (\S+)", running.printed)
+    assert address is not None
+    exporter = module("deploy.local.exporter", "--listen", f"127.0.0.1:{port}", *hosts, log=folder / "exporter.log")
+    story = module(
+        *("deploy.local.story", "--rule-service", address[1], "--deployer", DEPLOYER),
+        *("--exporter", f"127.0.0.1:{port}", "--prometheus", running.prometheus()),
+        log=folder / "story.log",
+    )
+    try:
+        exporter.start()
+        await wait_for(lambda: f"listens on port {port}" in exporter.output(), timeout=START)
+        story.start()
+        assert await story.ended(timeout=START)
+        assert story.exit_code == 0, story.output(1000)
+        assert "the alerts in Prometheus are as the rules say they should be" in story.output(1000)
+        assert await exporter.stop() == 0
+    finally:
+        story.kill()
+        exporter.kill()
 
 
 def left_running(pids: Iterable[int]) -> set[int]:

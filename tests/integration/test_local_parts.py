@@ -17,7 +17,7 @@ import pytest
 
 from deploy.local import parts
 from deploy.local.cache import cache_dir, fill_once
-from deploy.local.parts import PartsMissing, PrometheusParts, download, find_prometheus
+from deploy.local.parts import PartsMissing, PrometheusParts, download, fetch_prometheus, find_prometheus
 from deploy.local.postgres import PostgresMissing, PostgresServer, find_programs
 from deploy.local.process import REPOSITORY, Child, ChildFailed
 from deploy.local.prometheus import PrometheusServer
@@ -268,6 +268,19 @@ class TestFinding:
         assert first.version == "2.45.3"
         assert first.promtool.is_relative_to(cache)
         assert len(log.read_text().splitlines()) == 2  # one update, one download: the second time it is there
+
+    @pytest.mark.parametrize(
+        ("source", "says"), [("package", "no apt-get and no dpkg-deb here"), ("release", "no release is pinned")]
+    )
+    def test_where_one_way_is_asked_for_no_other_is_taken(
+        self, source: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in parts.PROGRAMS:
+            program(tmp_path / name, f"{name}, version 3.0.0 (branch: HEAD)")
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr("deploy.local.parts.ARCHITECTURES", {})
+        with pytest.raises(PartsMissing, match=says):
+            fetch_prometheus(source, tmp_path / "cache")
 
     def test_a_download_is_kept_only_if_its_hash_is_right(self, served: str, tmp_path: Path) -> None:
         content = b"a release"

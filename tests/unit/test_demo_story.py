@@ -1,5 +1,6 @@
 """The demo's calls, against a rule service that remembers them."""
 
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from deploy.local import story
 from deploy.local.demo import HOSTS, KEY, Demo, DemoFailed, demo_rules
 from rulecast.process.addresses import HostPort
 from rulecast.v1 import common_pb2, delivery_pb2, group_pb2, rule_pb2, target_pb2, template_pb2
@@ -15,6 +17,7 @@ from rulecast.v1.group_pb2_grpc import GroupServiceServicer, add_GroupServiceSer
 from rulecast.v1.rule_pb2_grpc import AlertRuleServiceServicer, add_AlertRuleServiceServicer_to_server
 from rulecast.v1.target_pb2_grpc import TargetServiceServicer, add_TargetServiceServicer_to_server
 from rulecast.v1.template_pb2_grpc import AlertTemplateServiceServicer, add_AlertTemplateServiceServicer_to_server
+from tests.support.ports import free_port
 
 ALL_HOSTS = [host for hosts in HOSTS.values() for host in hosts]
 
@@ -187,3 +190,11 @@ def test_the_alert_has_another_setting_at_each_scope() -> None:
         for rule in demo_rules()
     }
     assert settings == {"global": 85, "production": 80, "development": 95, "lab": "off"}
+
+
+def test_a_rule_service_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    given = ["--rule-service", address, "--deployer", "demo", "--exporter", "exporter:9100", "--prometheus", "http://x"]
+    monkeypatch.setattr(sys, "argv", ["story", *given])
+    assert story.main() == 1
+    assert "demo: the rule service answered UNAVAILABLE" in capsys.readouterr().err
