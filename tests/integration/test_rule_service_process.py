@@ -1,5 +1,6 @@
 """The rule service as a process: what it says and does when something it needs is not there."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from deploy.local.parts import PrometheusParts
 from deploy.local.postgres import PostgresServer
+from rule_service.store.migrate import Migration, apply, load_migrations
 from tests.support.ports import taken_port
 from tests.support.postgres import fresh_database
 from tests.support.system import replica
@@ -90,6 +92,39 @@ async def test_migrate_brings_an_empty_database_up_to_date(postgres_server: Post
             done = run("migrate", RULE_SERVICE_DATABASE_URL=url)
             assert done.returncode == 0, done.stderr
             assert "the schema is at version" in done.stdout
+
+
+@pytest.mark.parametrize("migrating", ["true", "false"])
+async def test_a_database_that_is_too_new_is_refused(
+    postgres_server: PostgresServer, prometheus_parts: PrometheusParts, migrating: str
+) -> None:
+    newest = load_migrations()[-1].version
+    async with fresh_database(postgres_server) as url:
+        await apply(url, [*load_migrations(), Migration(newest + 1, "future", "CREATE TABLE future ();")])
+        done = await asyncio.to_thread(_serve, url, prometheus_parts.promtool, migrating)
+        assert done.returncode == 1
+        assert f"schema version {newest + 1}, which needs a build that knows {newest + 1}" in done.stderr
+
+
+async def test_told_not_to_migrate_it_asks_for_it(
+    postgres_server: PostgresServer, prometheus_parts: PrometheusParts
+) -> None:
+    async with fresh_database(postgres_server, "template0") as url:
+        done = await asyncio.to_thread(_serve, url, prometheus_parts.promtool, "false")
+        assert done.returncode == 1
+        assert "the database has schema version 0" in done.stderr
+        assert "run `rule-service migrate` of this build first" in done.stderr
+
+
+def _serve(url: str, promtool: Path, migrating: str) -> subprocess.CompletedProcess[str]:
+    return run(
+        "serve",
+        RULE_SERVICE_DATABASE_URL=url,
+        RULE_SERVICE_DATABASE_MIGRATE=migrating,
+        RULE_SERVICE_GRPC_LISTEN="127.0.0.1:0",
+        RULE_SERVICE_HTTP_LISTEN="127.0.0.1:0",
+        PROMTOOL_PATH=str(promtool),
+    )
 
 
 async def test_it_waits_for_its_database_and_says_so(tmp_path: Path, prometheus_parts: PrometheusParts) -> None:
