@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from rule_service.store.migrate import SchemaMismatch, check, migrate
+from rule_service.store.migrate import SchemaBehind, SchemaMismatch, check, migrate
 from rule_service.store.pool import wait_for_database
 from rule_service.usecases.ports import Reads
 from rulecast.errors import RulecastError
@@ -57,7 +57,7 @@ class Life:
     async def _work(self) -> None:
         await wait_for_database(self._dsn)
         try:
-            version = await (migrate(self._dsn) if self._migrating else check(self._dsn))
+            version = await (migrate(self._dsn) if self._migrating else self._migrated_by_others())
         except SchemaMismatch as error:
             raise CanNotStart(str(error)) from error
         _log.info("schema is up to date", version=version)
@@ -65,6 +65,16 @@ class Life:
             for name, run in self._background.items():
                 group.create_task(run(), name=name)  # type: ignore[arg-type]  # every one is a coroutine function
             await self._watch_database()
+
+    async def _migrated_by_others(self) -> int:
+        while True:
+            try:
+                return await check(self._dsn)
+            except SchemaBehind as behind:
+                if self._not_ready != str(behind):
+                    self._not_ready = str(behind)
+                    _log.warning("not ready", why=self._not_ready)
+            await asyncio.sleep(LOOK_EVERY)
 
     async def _watch_database(self) -> None:
         while True:

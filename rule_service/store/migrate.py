@@ -38,6 +38,10 @@ class SchemaMismatch(Exception):
     """The database is not one that this build can use; the message says why and what to do."""
 
 
+class SchemaBehind(SchemaMismatch):
+    """Steps of this build are missing: somebody has to migrate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One step. `version` counts from 1 upwards."""
@@ -79,7 +83,7 @@ def load_migrations() -> tuple[Migration, ...]:
 async def check(dsn: str) -> int:
     """The version of the database, which this build can use as it is. Changes nothing.
 
-    Raises SchemaMismatch, also where steps are missing, and Unavailable when the database can not be reached.
+    Raises SchemaMismatch, SchemaBehind where steps are missing, and Unavailable when the database can not be reached.
     """
     steps = load_migrations()
     async with _connection(dsn) as connection:
@@ -88,7 +92,7 @@ async def check(dsn: str) -> int:
     _check(applied, steps)
     missing = [step for step in steps if step.version not in applied]
     if missing:
-        raise SchemaMismatch(
+        raise SchemaBehind(
             f"the database has schema version {max(applied, default=0)}, this build needs {missing[-1].version}: run "
             "`rule-service migrate` of this build first, or set RULE_SERVICE_DATABASE_MIGRATE=true"
         )

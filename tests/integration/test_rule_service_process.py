@@ -12,6 +12,7 @@ import pytest
 
 from deploy.local.parts import PrometheusParts
 from deploy.local.postgres import PostgresServer
+from rule_service.store.migrate import Migration, apply, load_migrations
 from rule_service.store.unit_of_work import PostgresStore
 from tests.support.ports import taken_port
 from tests.support.postgres import fresh_database
@@ -103,7 +104,9 @@ async def test_without_migrating_it_waits_until_somebody_has(
         one = replica(tmp_path, url, prometheus_parts.promtool, settings={"RULE_SERVICE_DATABASE_MIGRATE": "false"})
         try:
             one.child.start()
-            await wait_for(lambda: "not ready" in one.child.output(200), timeout=60)
+            await wait_for(
+                lambda: "run `rule-service migrate` of this build first" in one.child.output(200), timeout=60
+            )
             assert not await one.serving()
             done = await asyncio.to_thread(run, "migrate", RULE_SERVICE_DATABASE_URL=url)
             assert done.returncode == 0, done.stderr
@@ -128,6 +131,29 @@ async def test_new_history_has_the_deployers_of_a_running_service_compare_everyt
         async with deployer.connected(replica.address):
             assert deployer.history_id != history
             assert deployer.history_id in done.stdout
+
+
+@pytest.mark.parametrize("migrating", ["true", "false"])
+async def test_a_database_that_is_too_new_is_refused(
+    postgres_server: PostgresServer, prometheus_parts: PrometheusParts, migrating: str
+) -> None:
+    newest = load_migrations()[-1].version
+    async with fresh_database(postgres_server) as url:
+        await apply(url, [*load_migrations(), Migration(newest + 1, "future", "CREATE TABLE future ();")])
+        done = await asyncio.to_thread(_serve, url, prometheus_parts.promtool, migrating)
+        assert done.returncode == 1
+        assert f"schema version {newest + 1}, which needs a build that knows {newest + 1}" in done.stderr
+
+
+def _serve(url: str, promtool: Path, migrating: str) -> subprocess.CompletedProcess[str]:
+    return run(
+        "serve",
+        RULE_SERVICE_DATABASE_URL=url,
+        RULE_SERVICE_DATABASE_MIGRATE=migrating,
+        RULE_SERVICE_GRPC_LISTEN="127.0.0.1:0",
+        RULE_SERVICE_HTTP_LISTEN="127.0.0.1:0",
+        PROMTOOL_PATH=str(promtool),
+    )
 
 
 async def test_it_waits_for_its_database_and_says_so(tmp_path: Path, prometheus_parts: PrometheusParts) -> None:
