@@ -19,7 +19,7 @@ from rule_service.api.http.comments import load_comments
 from rule_service.api.http.docs_page import docs_page
 from rule_service.api.http.openapi import openapi_document, openapi_routes, path_of
 from rule_service.api.http.transcode import decode_request, encode_error, encode_response
-from rulecast.errors import FailedPrecondition, InvalidInput, NotFound, Position, Unavailable
+from rulecast.errors import Conflict, FailedPrecondition, InvalidInput, NotFound, Position, Unavailable
 from rulecast.reasons import Reason
 from rulecast.rpc.errors import to_status
 from rulecast.v1 import (
@@ -202,6 +202,13 @@ def sample(schema: dict[str, Any]) -> str:
 )
 def test_errors_fit(error: Exception) -> None:
     _, body = encode_error(to_status(error, request_id="r-1"))
+    assert complaints({"$ref": "#/components/schemas/Error"}, json.loads(body)) == []
+
+
+def test_the_current_state_that_goes_along_fits() -> None:
+    resource = history_pb2.Resource(group=filled(group_pb2.Group()))
+    _, body = encode_error(to_status(Conflict.of("etag", Reason.ETAG_MISMATCH, "old"), more=resource))
+    assert '"type.googleapis.com/rulecast.v1.Resource"' in body.decode()
     assert complaints({"$ref": "#/components/schemas/Error"}, json.loads(body)) == []
 
 
