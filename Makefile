@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format proto lock corpus prove faults clean
+.PHONY: help setup up test check format proto reference lock corpus prove faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,12 +19,13 @@ up: setup ## the whole of Rulecast with a demo on this machine, until Ctrl-C
 test: setup ## all tests but the long ones, on real PostgreSQL and Prometheus (ARGS=... for pytest)
 	$(PY) -m pytest -m "not prove" $(ARGS)
 
-check: setup ## format, lint, types, import contracts, generated code
+check: setup ## format, lint, types, import contracts, generated code and pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PY) -m deploy.proto --check
+	$(PY) -m deploy.reference --check
 
 format: setup ## puts every Python file into shape
 	$(BIN)/ruff format .
@@ -32,6 +33,9 @@ format: setup ## puts every Python file into shape
 
 proto: setup ## Python code and stubs from protos/rulecast/v1/*.proto
 	$(PY) -m deploy.proto
+
+reference: setup ## docs/en/reference/*.md from the code
+	$(PY) -m deploy.reference
 
 lock: setup ## requirements.lock from pyproject.toml, with the newest versions it allows
 	$(PY) -m deploy.lock
