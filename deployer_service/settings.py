@@ -47,7 +47,7 @@ class Prometheus(Section):
 
     url: may hold a user and a password. rule_path: the directory that the deployer owns; Prometheus's `rule_files` has
     to load `<rule_path>/*.yml`. rule_path_seen_as: where Prometheus sees that directory, if elsewhere.
-    reload_enabled: whether Prometheus is asked over HTTP to reload; else it is signalled.
+    reload_enabled: whether the deployer reloads Prometheus; where not, somebody else has to.
     validate_rules: whether promtool checks the files first.
     reload_timeout: giving up does not stop a reload, so short ones only make things worse.
     health_check_enabled: whether `/-/ready` is asked before a reload. pid_file: whom to send SIGHUP where the HTTP

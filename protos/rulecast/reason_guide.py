@@ -214,7 +214,9 @@ GUIDE: Final[Mapping[Reason, Guide]] = MappingProxyType(
             (), "A file arrived with other bytes than it was announced with.", "Nothing: it is sent again."
         ),
         Reason.RELOAD_REFUSED: Guide(
-            _FORBIDDEN, "Prometheus refused the request to reload.", "Look at what stands before its HTTP API."
+            _FORBIDDEN,
+            "Prometheus takes no reload over HTTP, and was not found to be signalled.",
+            "Start it with `--web.enable-lifecycle`, or name its pid file.",
         ),
         Reason.RELOAD_FAILED: Guide(
             _FORBIDDEN, "Prometheus could not load its configuration; the files were put back.", "See its log."
@@ -224,8 +226,8 @@ GUIDE: Final[Mapping[Reason, Guide]] = MappingProxyType(
         ),
         Reason.RELOAD_DISABLED: Guide(
             _FORBIDDEN,
-            "Prometheus takes no reload over HTTP and was not found to be signalled.",
-            "Start it with `--web.enable-lifecycle`, or name its pid file.",
+            "The deployer was told not to reload Prometheus.",
+            "Reload it yourself, or set `PROMETHEUS_RELOAD_ENABLED=true`.",
         ),
         Reason.NOT_LOADED: Guide(
             (), "After the reload Prometheus does not run the rules of the file.", "Check its `rule_files`."
