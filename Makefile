@@ -38,6 +38,7 @@ check: setup ## format, lint, types, import contracts, generated code and pages,
 	$(PY) -m deploy.metrics --check
 	$(PY) -m deploy.alerts --check
 	$(PY) -m deploy.manifests --check
+	$(PY) -m deploy.reference --check
 
 format: setup ## puts every Python file into shape
 	$(BIN)/ruff format .
@@ -46,7 +47,8 @@ format: setup ## puts every Python file into shape
 proto: setup ## Python code and stubs from protos/rulecast/v1/*.proto
 	$(PY) -m deploy.proto
 
-reference: setup ## the reference page of the metrics and the alerts on Rulecast, from the code
+reference: setup ## docs/en/reference/*.md, and the rule file of the alerts on Rulecast, from the code
+	$(PY) -m deploy.reference
 	$(PY) -m deploy.metrics
 	$(PY) -m deploy.alerts
 

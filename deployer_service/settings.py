@@ -58,6 +58,8 @@ class Prometheus(Section):
 
     url: may hold a user and a password. rule_path: the directory that the deployer owns; Prometheus's `rule_files` has
     to load `<rule_path>/*.yml`. rule_path_seen_as: where Prometheus sees that directory, if elsewhere.
+    reload_enabled: whether the deployer reloads Prometheus; where not, somebody else has to.
+    validate_rules: whether promtool checks the files first.
     reload_timeout: giving up does not stop a reload, so short ones only make things worse.
     health_check_enabled: whether `/-/ready` is asked before a reload. pid_file: whom to send SIGHUP where the HTTP
     reload is switched off; default: the process called prometheus that listens on the URL's port.
@@ -122,12 +124,14 @@ class Audit(Section):
 
 
 class Logs(Section):
+    """level: what is less important is left out. format: auto is console on a terminal, and json elsewhere."""
+
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
 
 
 class Settings(Section):
-    """id: the deployer's name; two must not share one. rule_service: tried in turn.
+    """id: the deployer's name, by default the host's; two must not share one. rule_service: tried in turn.
 
     serves: `namespace/<id>` and `group/<id>` whose files it takes; empty means all.
     grpc_listen, http_listen: on loopback, where nobody has to say who they are, unless said otherwise.

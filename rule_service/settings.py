@@ -17,7 +17,10 @@ PREFIX = "RULE_SERVICE"
 
 
 class Database(Section):
-    """PostgreSQL 14 or newer."""
+    """PostgreSQL 14 or newer.
+
+    pool_size: connections of one replica.
+    """
 
     url: Annotated[SecretUrl, Field(description="postgresql://user:password@host:port/database")]
     pool_size: Annotated[int, Field(ge=2, le=200)] = 10
@@ -25,7 +28,10 @@ class Database(Section):
 
 
 class Promtool(Section):
-    """promtool's word on every rule, before it is saved."""
+    """promtool's word on every rule, before it is saved.
+
+    enabled: whether it is asked at all. timeout: for one run.
+    """
 
     enabled: Annotated[bool, Env("PROMETHEUS_VALIDATE_RULES")] = True
     path: Annotated[str | None, Env("PROMTOOL_PATH"), Field(description="default: the one on PATH")] = None
@@ -34,7 +40,11 @@ class Promtool(Section):
 
 
 class Stream(Section):
-    """The stream to the deployers."""
+    """The stream to the deployers.
+
+    heartbeat: between two signs of life; three that are missing end a stream. ack_timeout: for a deployer's answer to
+    an update. max_age: of one stream.
+    """
 
     heartbeat: Annotated[Duration, Field(gt=0, le=60)] = 10.0
     ack_timeout: Annotated[Duration, Field(gt=0)] = 120.0
@@ -42,7 +52,7 @@ class Stream(Section):
 
 
 class History(Section):
-    """How long revisions are kept."""
+    """retention: how long revisions are kept."""
 
     retention: Annotated[Duration, Field(gt=0)] = 90 * 86_400.0
 
@@ -87,6 +97,8 @@ class Bundles(Section):
 
 
 class Logs(Section):
+    """level: what is less important is left out. format: auto is console on a terminal, and json elsewhere."""
+
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
 

@@ -89,7 +89,7 @@ RULES: dict[str, tuple[rule_pb2.AlertRule, StatusCode, str]] = {
     "a label of Prometheus": (with_config(lambda c: c.labels.update(__name__="x")), INVALID, "rule.config.labels"),
     "ten thousand labels": (
         with_config(lambda c: c.labels.update({f"l{at}": "x" for at in range(10_000)})),
-        INVALID,
+        TOO_MUCH,
         "rule.config.labels",
     ),
     "an action never closed": (

@@ -67,7 +67,7 @@ class Loaded(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaf:
+class Leaf:
     """A value that can be set: where it stands, and the variable that sets it."""
 
     path: PathOf
@@ -80,7 +80,7 @@ def load_settings(model: type[S], prefix: str, config: Path | None, environment:
 
     prefix: of the variables, without the underscore at its end. config: the file; None leaves it to RULECAST_CONFIG.
     """
-    leaves = list(_leaves(model, (), prefix))
+    leaves = list(leaves_of(model, (), prefix))
     text = _file(config, environment)
     problems = _unknown_variables(leaves, prefix, environment)
     values: dict[str, Any] = text.values
@@ -104,15 +104,16 @@ def print_settings(loaded: Loaded[S]) -> str:
     return "".join(line + "\n" for line in _lines(loaded.settings, loaded.sources, ()))
 
 
-def _leaves(model: type[BaseModel], path: PathOf, prefix: str) -> Iterator[_Leaf]:
+def leaves_of(model: type[BaseModel], path: PathOf, prefix: str) -> Iterator[Leaf]:
+    """Every value that can be set, in order. path: of the section that `model` is; prefix: of its variables."""
     for name, field in model.model_fields.items():
         named = next((mark.name for mark in field.metadata if isinstance(mark, Env)), None)
         variable = named or f"{prefix}_{name.upper()}"
         section = _section(field.annotation)
         if section is None:
-            yield _Leaf((*path, name), variable, field)
+            yield Leaf((*path, name), variable, field)
         else:
-            yield from _leaves(section, (*path, name), variable)
+            yield from leaves_of(section, (*path, name), variable)
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
@@ -132,7 +133,7 @@ def _file(config: Path | None, environment: Mapping[str, str]) -> FileText:
     return FileText("", {}, {})
 
 
-def _unknown_variables(leaves: list[_Leaf], prefix: str, environment: Mapping[str, str]) -> list[str]:
+def _unknown_variables(leaves: list[Leaf], prefix: str, environment: Mapping[str, str]) -> list[str]:
     known = [leaf.variable for leaf in leaves]
     families = {variable.partition("_")[0] + "_" for variable in known}
     problems = []
@@ -176,7 +177,7 @@ def _decoded(given: str, field: FieldInfo) -> object:
 
 
 def _problem(
-    model: type[BaseModel], leaves: list[_Leaf], sources: Mapping[PathOf, str], text: FileText, wrong: Any
+    model: type[BaseModel], leaves: list[Leaf], sources: Mapping[PathOf, str], text: FileText, wrong: Any
 ) -> str:
     location = tuple(str(part) for part in wrong["loc"])
     key = ".".join(location)
@@ -198,7 +199,7 @@ def _shows(field: FieldInfo, given: object) -> bool:
     return isinstance(given, str | int | float | bool) and not any(kind in hidden for kind in named)
 
 
-def _nearest_key(model: type[BaseModel], leaves: list[_Leaf], location: PathOf) -> str:
+def _nearest_key(model: type[BaseModel], leaves: list[Leaf], location: PathOf) -> str:
     parent: type[BaseModel] | None = model
     for name in location[:-1]:
         field = parent.model_fields.get(name) if parent else None
