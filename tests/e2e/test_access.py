@@ -22,8 +22,9 @@ from rulecast.tokens import new_token
 from rulecast.v1 import deployer_pb2, distribution_pb2, group_pb2, history_pb2, token_pb2
 from rulecast.v1.distribution_pb2_grpc import DistributionServiceStub
 from rulecast.v1.token_pb2_grpc import TokenServiceStub
+from tests.support.ports import free_port
 from tests.support.secured import PASSWORD, ROLES, Secured, bearer, id_of, raw_call, secured
-from tests.support.system import RPC
+from tests.support.system import RPC, replica
 from tests.support.waiting import wait_for
 
 NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -231,3 +232,20 @@ async def test_the_audit_log_has_every_write_and_every_refusal_and_no_secret_is_
     assert "UNAUTHENTICATED" in logged
     for secret in (*up.tokens.values(), minted.secret, "rc_0123_wrong", PASSWORD):
         assert secret not in logged
+
+
+async def test_it_serves_everybody_where_it_is_told_to_be_insecure_and_says_so(
+    tmp_path: Path, database: str, promtool: Path
+) -> None:
+    port = free_port()
+    settings = {"RULE_SERVICE_GRPC_LISTEN": f"0.0.0.0:{port}", "RULE_SERVICE_SECURITY_INSECURE": "true"}
+    one = replica(tmp_path, database, promtool, settings=settings)
+    await one.channel.close()
+    one.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    try:
+        await one.start()
+        await one.groups.CreateGroup(group_pb2.CreateGroupRequest(group=group_pb2.Group(id="one")), timeout=RPC)
+        assert "security is off, as it was told to be" in one.child.log.read_text()
+    finally:
+        await one.child.stop()
+        await one.channel.close()

@@ -78,9 +78,13 @@ async def raw_call(channel: Any, method: Any, token: str | None, request: bytes 
 
 @asynccontextmanager
 async def secured(
-    folder: Path, database: str, promtool: Path, settings: Mapping[str, str] | None = None
+    folder: Path,
+    database: str,
+    promtool: Path,
+    settings: Mapping[str, str] | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[Secured]:
-    """Started, with the tokens of all roles; ended afterwards."""
+    """Started, with the tokens of all roles; ended afterwards. credentials: of a service that speaks TLS."""
     url = database.replace("@", f":{PASSWORD}@", 1)
     audit = folder / "audit.log"
     one = replica(
@@ -94,6 +98,9 @@ async def secured(
         },
     )
     up = Secured(one, url, audit)
+    if credentials is not None:
+        await one.channel.close()
+        one.channel = grpc.aio.secure_channel(one.address, credentials)
     try:
         await migrate(url)
         up.tokens.update({role: up.token(role) for role in ROLES})

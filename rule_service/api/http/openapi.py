@@ -78,8 +78,13 @@ def openapi_document(bindings: Iterable[Binding], comments: Comments) -> Json:
         "tags": [
             {"name": _tag(service), "description": comments.get(service.full_name, "")} for service in services.values()
         ],
+        # the second choice is none: on loopback nobody has to say who they are
+        "security": [{"token": []}, {}],
         "paths": paths,
         "components": {
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "A token of TokenService: `rc_...`."}
+            },
             "schemas": {**dict(sorted(schemas.components.items())), **error_schemas()},
             "responses": {"Error": _answer("The call failed.", {"$ref": "#/components/schemas/Error"})},
         },
