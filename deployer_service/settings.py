@@ -84,7 +84,8 @@ class Prometheus(Section):
 class Upstream(Section):
     """The way to the rule service. The files are read anew for each connection.
 
-    token_file: holds the token of this deployer, which has its id for a name. tls: with the authorities that this
+    token_file: holds the token of this deployer, which has its id for a name. ca: the authorities that have signed the
+    rule service's certificate, PEM. tls: with the authorities that this
     machine trusts, where there is no `ca`. certificate, key: to show to a rule service that asks for one, PEM.
     server_name: in the rule service's certificate, where it is not that of the address.
     """

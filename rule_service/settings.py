@@ -58,7 +58,7 @@ class History(Section):
 
 
 class Deleted(Section):
-    """How long what was deleted can be brought back."""
+    """What was deleted. retention: how long it can be brought back."""
 
     retention: Annotated[Duration, Field(gt=0)] = 30 * 86_400.0
 
@@ -87,7 +87,10 @@ class Targets(Section):
 
 
 class Bundles(Section):
-    """How large a bundle may be that is applied or exported at once."""
+    """How large a bundle may be that is applied or exported at once.
+
+    max_resources: of all kinds together.
+    """
 
     max_resources: Annotated[int, Field(ge=1, le=100_000)] = 5_000
     max_bytes: Annotated[int, Field(ge=1, le=4_000_000, description="of its text; a request has at most 4 MiB")] = (
@@ -104,9 +107,9 @@ class Logs(Section):
 
 
 class RateLimits(Section):
-    """Of one caller: a token, or another host's address where there are none. 0 calls a second is no limit.
+    """Of one caller: a token, or another host's address where there are none.
 
-    read_burst, write_burst: calls at once, after a pause.
+    reads_per_second, writes_per_second: on average; 0 is no limit. read_burst, write_burst: at once, after a pause.
     """
 
     reads_per_second: Annotated[float, Field(ge=0)] = 500.0

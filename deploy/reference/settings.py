@@ -28,7 +28,7 @@ misspelt is refused at the start. `check-config` prints the values in force and 
 A duration is written with its unit: `30s`, `1m30s`, `100ms`. A list is written in the environment with commas.
 
 """
-_NAMED: Final = re.compile(r"(?:(?<=\s)|^)((?:[a-z_]+, )*[a-z_]+): ")
+_NAMED: Final = re.compile(r"(?:(?<=\s)|^)((?:[a-z_0-9]+, )*[a-z_0-9]+): ")
 _NAMES: Final[dict[Any, str]] = {
     bool: "`true` or `false`",
     int: "whole number",
@@ -72,10 +72,9 @@ def _section(model: type[BaseModel], prefix: str) -> str:
 
 def _model_at(model: type[BaseModel], path: PathOf) -> type[BaseModel]:
     for name in path:
-        below = model.model_fields[name].annotation
-        assert isinstance(below, type), f"{name} is a section"
-        assert issubclass(below, BaseModel), f"{name} is a section"
-        model = below
+        kind = model.model_fields[name].annotation
+        # a section that may be left out is a union with None
+        (model,) = (each for each in (*get_args(kind), kind) if isinstance(each, type) and issubclass(each, BaseModel))
     return model
 
 

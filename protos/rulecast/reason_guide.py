@@ -13,7 +13,9 @@ from rulecast.errors import (
     InvalidInput,
     LimitExceeded,
     NotFound,
+    PermissionDenied,
     RulecastError,
+    Unauthenticated,
     Unavailable,
 )
 from rulecast.reasons import Reason
@@ -23,6 +25,8 @@ _MISSING: Final = (NotFound,)
 _TAKEN: Final = (AlreadyExists,)
 _FORBIDDEN: Final = (FailedPrecondition,)
 _AWAY: Final = (Unavailable,)
+_UNKNOWN: Final = (Unauthenticated,)
+_DENIED: Final = (PermissionDenied,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,36 @@ GUIDE: Final[Mapping[Reason, Guide]] = MappingProxyType(
         Reason.RULE_NOT_DELETED: Guide(
             (AlreadyExists, FailedPrecondition), "The rule is not deleted.", "Delete it first, if it is to go for good."
         ),
-        Reason.ID_TAKEN: Guide(_TAKEN, "The id is in use.", "Choose another, or update what is there."),
+        Reason.NAMESPACE_NOT_DELETED: Guide(
+            (AlreadyExists, FailedPrecondition),
+            "The namespace is not deleted.",
+            "Delete it first, if it is to go for good.",
+        ),
+        Reason.GROUP_NOT_DELETED: Guide(
+            (AlreadyExists, FailedPrecondition),
+            "The group is not deleted.",
+            "Delete it first, if it is to go for good.",
+        ),
+        Reason.TARGET_NOT_DELETED: Guide(
+            (AlreadyExists, FailedPrecondition),
+            "The target is not deleted.",
+            "Delete it first, if it is to go for good.",
+        ),
+        Reason.TEMPLATE_NOT_DELETED: Guide(
+            (AlreadyExists, FailedPrecondition),
+            "The template is not deleted.",
+            "Delete it first, if it is to go for good.",
+        ),
+        Reason.OWNED_BY_ANOTHER: Guide(
+            _FORBIDDEN,
+            "The resource belongs to another bundle.",
+            "Change that bundle, or say `take_over` if it is to be this one's.",
+        ),
+        Reason.ID_TAKEN: Guide(
+            (AlreadyExists, InvalidInput),
+            "The id is in use, or twice in one bundle.",
+            "Choose another, or update what is there.",
+        ),
         Reason.KEY_TAKEN: Guide(
             _TAKEN, "The scope has a live rule of this key.", "Update that rule, or choose another scope or key."
         ),
@@ -208,6 +241,15 @@ GUIDE: Final[Mapping[Reason, Guide]] = MappingProxyType(
             (), "The rule directory does not let the deployer write.", "Give its user the right to."
         ),
         Reason.READ_ONLY: Guide((), "The file system is mounted read-only.", "Mount it for writing."),
+        Reason.CONFIG_CHECK_FAILED: Guide(
+            _FORBIDDEN,
+            "`promtool check config` refuses Prometheus's own configuration.",
+            "Mend it; the message names the place. Until then no file is put in place.",
+        ),
+        Reason.QUOTA_EXCEEDED: Guide((), "The deployer's user has used up its disk quota.", "Raise it, or make room."),
+        Reason.FILE_SIZE_LIMITED: Guide(
+            (), "The process may not write files as large as this one.", "Raise its limit (`ulimit -f`, `LimitFSIZE=`)."
+        ),
         Reason.DISK_FULL: Guide((), "The disk has no room.", "Make room; it is tried again by itself."),
         Reason.WRITE_FAILED: Guide(_AWAY, "Writing failed for another reason.", "The message has the system's words."),
         Reason.HASH_MISMATCH: Guide(
@@ -277,6 +319,34 @@ GUIDE: Final[Mapping[Reason, Guide]] = MappingProxyType(
         ),
         Reason.INTERNAL: Guide(
             (RulecastError,), "A mistake of ours.", "The log has more, by the id in `RequestInfo`; tell us."
+        ),
+        # access
+        Reason.TOKEN_MISSING: Guide(
+            _UNKNOWN, "The call has no token.", "Send the header `authorization: Bearer <token>`."
+        ),
+        Reason.TOKEN_UNKNOWN: Guide(_UNKNOWN, "There is no such token.", "Look whether all of it was sent."),
+        Reason.TOKEN_EXPIRED: Guide(_UNKNOWN, "The token's time is over.", "Ask an admin for a new one."),
+        Reason.TOKEN_REVOKED: Guide(_UNKNOWN, "The token was revoked.", "Ask an admin for a new one."),
+        Reason.TOKEN_NOT_FOUND: Guide(_MISSING, "There is no token of this id.", "ListTokens shows those there are."),
+        Reason.CERTIFICATE_MISSING: Guide(
+            _UNKNOWN, "The connection has shown no client certificate.", "Use one of the authority `tls.client_ca`."
+        ),
+        Reason.ROLE_MISSING: Guide(
+            _DENIED, "The token has not the role that the method needs.", "Use one that has: the message names it."
+        ),
+        Reason.NAMESPACE_NOT_ALLOWED: Guide(
+            _DENIED,
+            "The token may not change this namespace, or what is global.",
+            "Use one of an editor of that namespace, or of all.",
+        ),
+        Reason.DEPLOYER_NOT_ALLOWED: Guide(
+            _DENIED, "The token is that of another deployer.", "Give each deployer a token of its own name."
+        ),
+        Reason.METHOD_NOT_DECLARED: Guide(
+            _DENIED, "The method does not say who may call it.", "This is a fault of the service: report it."
+        ),
+        Reason.RATE_LIMITED: Guide(
+            (LimitExceeded,), "The caller makes too many calls.", "Wait as long as `RetryInfo` says."
         ),
     }
 )
