@@ -38,13 +38,6 @@ class PromtoolChecker:
         return tuple(first.values())
 
 
-class NoChecker:
-    """Validation is switched off by setting: the deployer's promtool has the only word."""
-
-    async def check(self, rules: Sequence[RenderedRule]) -> tuple[CheckFailure, ...]:
-        return ()
-
-
 def _as_file(rules: Sequence[RenderedRule]) -> str:
     """One group for each rule, named by its number, so that what promtool says of a group is of that rule.
 

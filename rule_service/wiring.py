@@ -33,7 +33,7 @@ from rule_service.changelog.reader import PostgresChangeLog
 from rule_service.changelog.wake import Listener
 from rule_service.library import load_library
 from rule_service.life import Life
-from rule_service.promtool import NoChecker, PromtoolChecker
+from rule_service.promtool import PromtoolChecker
 from rule_service.settings import Promtool as PromtoolSettings
 from rule_service.settings import Settings
 from rule_service.store.deployers import PostgresDeployers
@@ -218,10 +218,10 @@ async def serve(settings: Settings) -> int:
         return await supervise({"rule service": life.run}, stop)
 
 
-async def _checker(settings: PromtoolSettings, folder: Path) -> RuleChecker:
-    """Found and able to run, unless validation is switched off."""
+async def _checker(settings: PromtoolSettings, folder: Path) -> RuleChecker | None:
+    """Found and able to run. None where validation is switched off: the deployer's promtool has the only word."""
     if not settings.enabled:
-        return NoChecker()
+        return None
     try:
         promtool = Promtool(find_promtool(settings.path), settings.timeout)
         await promtool.version()

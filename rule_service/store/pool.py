@@ -28,6 +28,9 @@ ABANDONED_TIMEOUT = "20s"
 Less than COMMAND_TIMEOUT, so that whoever waits for the lock gets it.
 """
 
+IMPATIENT_TIMEOUT = "50ms"
+"""For a lock that somebody holds, where giving way costs little. Less than the server's `deadlock_timeout`."""
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -98,14 +101,18 @@ class Database:
             yield Session(connection)
 
     @asynccontextmanager
-    async def transaction(self, *, rollback: bool = False) -> AsyncIterator[Session]:
+    async def transaction(self, *, rollback: bool = False, patient: bool = True) -> AsyncIterator[Session]:
         """A READ COMMITTED transaction: committed at the end of the block, or rolled back if asked for or on an error.
 
-        Raises Unavailable. Its message says so when it is not known whether the commit arrived.
+        patient: waits for rows that others hold. Raises Unavailable. Its message says so when it is not known whether
+        the commit arrived.
         """
         # not a stricter level: waiting for the commit lock would then end in a serialisation failure
         async with self._acquired() as connection, _transaction(connection, "read_committed", rollback=rollback):
-            yield Session(connection)
+            session = Session(connection)
+            if not patient:
+                await session.run(f"SET LOCAL lock_timeout = '{IMPATIENT_TIMEOUT}'")
+            yield session
 
     async def close(self) -> None:
         """Ends all connections, those that are busy after 5 seconds too."""

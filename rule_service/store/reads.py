@@ -26,6 +26,7 @@ from rule_service.usecases.ports import (
     LoggedChange,
     Page,
     PlacedTarget,
+    Placement,
     Record,
     RuleFilter,
     ScrapeFilter,
@@ -114,13 +115,17 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await worlds.of_keys(session, keys)
 
+    async def parts_of_worlds(self, keys: Collection[str], group_ids: Collection[str]) -> dict[str, KeyWorld]:
+        async with self._session() as session:
+            return await worlds.parts_of_keys(session, keys, group_ids)
+
     async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
         async with self._session() as session:
             return await rules.keys_for_series(session, group_ids, namespace_ids)
 
-    async def all_keys(self) -> set[str]:
+    async def placements(self, keys: Collection[str] | None) -> tuple[Placement, ...]:
         async with self._session() as session:
-            return await rules.all_keys(session)
+            return await worlds.placements(session, keys)
 
     async def rendered(self, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
         async with self._session() as session:

@@ -27,6 +27,15 @@ async def of_keys(session: Session, keys: Collection[str]) -> dict[str, Rendered
     return {row["rule_id"]: _rule(row) for row in rows}
 
 
+async def in_files(session: Session, keys: Collection[str], file_names: Collection[str]) -> dict[str, RenderedRule]:
+    rows = await session.rows(
+        f"SELECT {_COLUMNS} FROM rendered_rules WHERE key = ANY ($1::text[]) AND file_name = ANY ($2::text[])",
+        list(keys),
+        list(file_names),
+    )
+    return {row["rule_id"]: _rule(row) for row in rows}
+
+
 async def beside(session: Session, rule_ids: Collection[str]) -> dict[str, int]:
     """For each rendered rule: how many of its file's rules have its interval, itself included."""
     rows = await session.rows(

@@ -125,12 +125,6 @@ async def keys_of_namespace(session: Session, namespace_id: str) -> set[str]:
     return {row["key"] for row in rows}
 
 
-async def all_keys(session: Session) -> set[str]:
-    """Every key that has a live rule or a rendered one."""
-    rows = await session.rows("SELECT key FROM rules WHERE deleted_at IS NULL UNION SELECT key FROM rendered_rules")
-    return {row["key"] for row in rows}
-
-
 async def insert(session: Session, stamp: Stamp, rule: AlertRule) -> Record[AlertRule]:
     row = await session.row(
         f"""

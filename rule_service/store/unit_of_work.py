@@ -1,11 +1,12 @@
 """The store and its transactions. A transaction takes the revision, which is the commit lock, and then writes.
 
-Whatever writes holds the lock first, dry runs too. So transactions never wait for each other in a circle, and what
-one of them reads after taking the lock stays true until it commits.
+Whatever is committed holds the lock first. So transactions never wait for each other in a circle, and what one of them
+reads after taking the lock stays true until it commits. A dry run without the lock gives way instead of waiting.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from datetime import UTC, datetime
 
 from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Scope, Target
@@ -43,9 +44,11 @@ class PostgresStore(PostgresReads):
         return self._database.session()
 
     @asynccontextmanager
-    async def transaction(self, *, rollback: bool = False) -> AsyncIterator["PostgresTransaction"]:
-        async with self._database.transaction(rollback=rollback) as session:
-            if rollback:
+    async def transaction(self, *, rollback: bool = False, locked: bool = True) -> AsyncIterator["PostgresTransaction"]:
+        async with self._database.transaction(rollback=rollback, patient=locked) as session:
+            if not locked:
+                yield PostgresTransaction(session, Stamp(DRY, datetime.now(UTC)))
+            elif rollback:
                 yield PostgresTransaction(session, Stamp(DRY, await history.lock_revision(session)))
             else:
                 yield PostgresTransaction(session)
@@ -54,8 +57,8 @@ class PostgresStore(PostgresReads):
 class PostgresTransaction(PostgresReads):
     """Implements `Transaction`.
 
-    stamp: for a dry run, which holds the lock already. Else none until `take_revision`; a write before that is a
-    mistake in the code and raises RuntimeError.
+    stamp: for a dry run, which holds the lock already or does without. Else none until `take_revision`; a write before
+    that is a mistake in the code and raises RuntimeError.
     """
 
     def __init__(self, session: Session, stamp: Stamp | None = None) -> None:
@@ -180,6 +183,9 @@ class PostgresTransaction(PostgresReads):
 
     async def rendered_of_keys(self, keys: Collection[str]) -> dict[str, RenderedRule]:
         return await rendered.of_keys(self._open, keys)
+
+    async def rendered_in_files(self, keys: Collection[str], file_names: Collection[str]) -> dict[str, RenderedRule]:
+        return await rendered.in_files(self._open, keys, file_names)
 
     async def changes_after(self, revision: int, which: ResourceFilter) -> tuple[ResourceChange, ...]:
         return await revisions.changes_after(self._open, revision, which)

@@ -8,7 +8,8 @@ from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.expect import check_etag, the_namespace
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
-from rule_service.usecases.publish import Edited, Publisher
+from rule_service.usecases.publish import Publisher
+from rule_service.usecases.rendering import Edited
 from rulecast.errors import FailedPrecondition
 from rulecast.reasons import Reason
 

@@ -122,6 +122,15 @@ class Fragment:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The keys with rules at a scope. namespace_id: of a group; empty for other scopes, and a group that is gone."""
+
+    scope: Scope
+    namespace_id: str
+    keys: frozenset[str]
+
+
 class FateState(StrEnum):
     """How far a version of a file, or a revision, has come at a deployer. Same names as `Rollout.State`."""
 
@@ -238,12 +247,18 @@ class Reads(Protocol):
         """The worlds of these keys, complete as KeyWorld demands; that of a key without live rules has no rules."""
         ...
 
+    async def parts_of_worlds(self, keys: Collection[str], group_ids: Collection[str]) -> dict[str, KeyWorld]:
+        """The worlds of these keys without the rules at other groups of the groups' namespaces, unless these are above
+        or below one of the groups. What a rule at one of the groups, or below, renders to does not depend on the rest.
+        """
+        ...
+
     async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
         """Keys that have a live rule at the global scope, at one of the namespaces, or at one of the groups."""
         ...
 
-    async def all_keys(self) -> set[str]:
-        """Every key that has a live rule or a rendered one."""
+    async def placements(self, keys: Collection[str] | None) -> tuple["Placement", ...]:
+        """Where these keys have live rules or rendered ones, by scope; None is all keys, and all scopes with a file."""
         ...
 
     async def files_of_keys(self, keys: Collection[str]) -> set[str]:
@@ -323,6 +338,10 @@ class Transaction(Reads, Protocol):
         """What is stored as rendered for these keys, by rule id."""
         ...
 
+    async def rendered_in_files(self, keys: Collection[str], file_names: Collection[str]) -> dict[str, RenderedRule]:
+        """What of that is in these files, by rule id."""
+        ...
+
     async def changes_after(self, revision: int, which: "ResourceFilter") -> tuple["ResourceChange", ...]:
         """Each resource that is not what it was at this revision: as it was then, and as it is now."""
         ...
@@ -399,10 +418,12 @@ class ResourceChange:
 class Store(Reads, Protocol):
     """The database. As Reads, each call takes a connection of the pool by itself."""
 
-    def transaction(self, *, rollback: bool = False) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(self, *, rollback: bool = False, locked: bool = True) -> AbstractAsyncContextManager[Transaction]:
         """A READ COMMITTED transaction: committed at the end of the block, rolled back on an exception.
 
         With `rollback` it is rolled back in any case: that is a dry run, and its rows are stamped with revision 0.
+        Not `locked`, a dry run does not take the commit lock. Then its reads are of several states, and it gives way:
+        Conflict where it would have to wait for a row.
         Raises Unavailable(DATABASE_UNAVAILABLE) when the database can not be reached.
         """
         ...

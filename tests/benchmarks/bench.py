@@ -71,7 +71,12 @@ class Bench:
     @asynccontextmanager
     async def replica(self, database: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Replica]:
         """A rule service that is serving."""
-        one = replica(self.home(), database, self.parts.promtool, settings={"RULE_SERVICE_LOG_LEVEL": "warning", **(settings or {})})
+        one = replica(
+            self.home(),
+            database,
+            self.parts.promtool,
+            settings={"RULE_SERVICE_LOG_LEVEL": "warning", **(settings or {})},
+        )
         try:
             await one.start()
             yield one

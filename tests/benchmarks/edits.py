@@ -9,13 +9,13 @@ import aiohttp
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local.parts import PrometheusParts
+from rulecast.v1 import common_pb2, rule_pb2
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.by_hand import PATIENCE, ByHand, by_hand, exprs
 from tests.benchmarks.figure import Figure, beside, timed
 from tests.benchmarks.population import GROUP_SIZE, file_of, group_id, metric, rule_id
 from tests.support.cluster import reloads
 from tests.support.system import Replica, System
-from rulecast.v1 import common_pb2, rule_pb2
 
 RPC = 600.0
 BURST = 50

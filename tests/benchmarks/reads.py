@@ -1,12 +1,13 @@
 """Lists, and the rules that apply to a target, beside the bare query for the same rows."""
 
-import asyncpg
 from collections.abc import AsyncIterator
 
+import asyncpg
+
+from rulecast.v1 import common_pb2, group_pb2, rule_pb2, target_pb2
 from tests.benchmarks.bench import UNCHECKED, Bench
 from tests.benchmarks.figure import Figure, beside
 from tests.benchmarks.population import GROUP_SIZE, group_id, rule_id
-from rulecast.v1 import common_pb2, group_pb2, rule_pb2, target_pb2
 
 RULES = 100_000
 TARGETS = 10_000
@@ -24,7 +25,9 @@ async def effective(bench: Bench) -> AsyncIterator[Figure]:
             async def ask() -> None:
                 nonlocal at
                 at = (at + 7919) % TARGETS
-                answer = await service.rules.GetEffectiveRules(rule_pb2.GetEffectiveRulesRequest(target_id=f"h-{at:05d}"))
+                answer = await service.rules.GetEffectiveRules(
+                    rule_pb2.GetEffectiveRulesRequest(target_id=f"h-{at:05d}")
+                )
                 assert len(answer.rules) == GROUP_SIZE
                 assert all(rule.rule_id.startswith(f"r-{at % 1000:04d}-") and rule.query for rule in answer.rules)
 
@@ -77,7 +80,9 @@ async def lists(bench: Bench) -> AsyncIterator[Figure]:
                         assert len(getattr(await call(asked), field)) == PAGE
 
                     async def bare() -> None:
-                        await connection.fetch("SELECT * FROM rules WHERE id > $1 ORDER BY id LIMIT 101", rule_id(500, 0))
+                        await connection.fetch(
+                            "SELECT * FROM rules WHERE id > $1 ORDER BY id LIMIT 101", rule_id(500, 0)
+                        )
 
                     found = await beside(ask, bare, bench.times(100, 20))
                     figure = found.figure(name + suffix, "p50 at most 15 ms", reached=False)

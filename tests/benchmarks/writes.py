@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
+from rulecast.v1 import delivery_pb2
 from tests.benchmarks.bench import UNCHECKED, Bench
 from tests.benchmarks.by_hand import check
 from tests.benchmarks.edits import set_threshold
@@ -15,7 +16,6 @@ from tests.benchmarks.figure import Beside, Figure, p99
 from tests.benchmarks.population import GROUP_SIZE, file_of, group_id, rule_id
 from tests.support.system import Replica
 from tests.support.truth import contradictions
-from rulecast.v1 import delivery_pb2
 
 CLIENTS = 16
 _FLAT = 1.5
@@ -30,8 +30,12 @@ class Bare:
     async def edit(self, group: int, alert: int) -> None:
         async with self._connection.transaction():
             await self._connection.execute("UPDATE bare_counter SET revision = revision + 1")
-            await self._connection.execute("UPDATE bare_rules SET revision = revision + 1 WHERE id = $1", rule_id(group, alert))
-            await self._connection.execute("UPDATE bare_files SET revision = revision + 1 WHERE name = $1", file_of(group))
+            await self._connection.execute(
+                "UPDATE bare_rules SET revision = revision + 1 WHERE id = $1", rule_id(group, alert)
+            )
+            await self._connection.execute(
+                "UPDATE bare_files SET revision = revision + 1 WHERE name = $1", file_of(group)
+            )
 
 
 async def edit_rpc(bench: Bench, name: str, rules: int) -> AsyncIterator[Figure]:

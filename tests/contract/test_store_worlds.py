@@ -1,12 +1,15 @@
 """What decides about a key is found whole, at any depth of the groups' trees, and nothing else is."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from rule_service.domain.model import GroupScope, Namespace
+from rule_service.domain.layout import RuleFile
+from rule_service.domain.model import GlobalScope, GroupScope, Namespace, NamespaceScope
 from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
+from rule_service.usecases.ports import Placement
 from tests.support.store import add, open_database, rendered, writing
 from tests.support.worlds import KEY, group, rule
 
@@ -62,7 +65,7 @@ async def test_a_deleted_rule_is_in_no_world(store: PostgresStore) -> None:
         await transaction.delete_rule("group-side")
     world = (await store.key_worlds([KEY]))[KEY]
     assert (world.rules, dict(world.groups)) == ((), {})
-    assert await store.all_keys() == set()
+    assert await store.placements(None) == ()
 
 
 async def test_keys_are_found_around_groups(store: PostgresStore) -> None:
@@ -86,13 +89,21 @@ async def test_keys_are_found_around_groups(store: PostgresStore) -> None:
     assert await store.keys_for_series([], []) == {"global"}
 
 
-async def test_all_keys_counts_rendered_ones_too(store: PostgresStore) -> None:
+async def test_keys_are_placed_where_they_have_rules_or_rendered_ones(store: PostgresStore) -> None:
     kept = rule("group:side", key="rendered")
-    await add(store, kept, rule("global"))
+    await add(store, kept, rule("global"), rule("group:top"), rule("group:top", id="b", key="other"))
     async with writing(store) as transaction:
         await transaction.put_rendered([rendered(kept)])
         await transaction.delete_rule(kept.id)
-    assert await store.all_keys() == {KEY, "rendered"}
+        await transaction.put_files([(NamespaceScope("dc"), RuleFile("namespace-dc.yml", b"", 0))])
+    everywhere, side = (
+        Placement(GlobalScope(), "", frozenset([KEY])),
+        Placement(GroupScope("side"), "env", frozenset(["rendered"])),
+    )
+    top = Placement(GroupScope("top"), "env", frozenset([KEY, "other"]))
+    left = Placement(NamespaceScope("dc"), "", frozenset())
+    assert await store.placements(None) == (everywhere, side, top, left)
+    assert await store.placements([KEY, "rendered"]) == (everywhere, side, replace(top, keys=frozenset([KEY])))
 
 
 async def test_a_deep_tree_is_walked_to_its_end(store: PostgresStore, pool: Database) -> None:
