@@ -37,6 +37,12 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 Row: TypeAlias = asyncpg.Record
 
 
+class _PoolConnection(asyncpg.Connection):
+    def get_reset_query(self) -> str:
+        """Nothing: no setting outlives a transaction here, and it would be a round trip each time one goes back."""
+        return ""
+
+
 class Session:
     """A connection whose refusals are RulecastErrors. For one task at a time."""
 
@@ -217,6 +223,7 @@ async def connect(dsn: str, *, min_size: int = 2, max_size: int = 10) -> Databas
                 "jit": "off",  # compiling costs more than these short statements take
             },
             init=_prepare,
+            connection_class=_PoolConnection,
         )
     except asyncpg.ClientConfigurationError:
         raise

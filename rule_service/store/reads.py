@@ -25,6 +25,7 @@ from rule_service.usecases.ports import (
     FileFacts,
     LoggedChange,
     Page,
+    Parts,
     PlacedTarget,
     Placement,
     Record,
@@ -115,7 +116,7 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await worlds.of_keys(session, keys)
 
-    async def parts_of_worlds(self, keys: Collection[str], group_ids: Collection[str]) -> dict[str, KeyWorld]:
+    async def parts_of_worlds(self, keys: Collection[str], group_ids: Collection[str]) -> Parts:
         async with self._session() as session:
             return await worlds.parts_of_keys(session, keys, group_ids)
 

@@ -19,8 +19,7 @@ from rule_service.store.reads import PostgresReads
 from rule_service.store.records import Stamp
 from rule_service.usecases.ports import (
     Answered,
-    FileFacts,
-    Fragment,
+    Ingredients,
     LoggedChange,
     Record,
     Request,
@@ -184,9 +183,6 @@ class PostgresTransaction(PostgresReads):
     async def rendered_of_keys(self, keys: Collection[str]) -> dict[str, RenderedRule]:
         return await rendered.of_keys(self._open, keys)
 
-    async def rendered_in_files(self, keys: Collection[str], file_names: Collection[str]) -> dict[str, RenderedRule]:
-        return await rendered.in_files(self._open, keys, file_names)
-
     async def changes_after(self, revision: int, which: ResourceFilter) -> tuple[ResourceChange, ...]:
         return await revisions.changes_after(self._open, revision, which)
 
@@ -196,11 +192,8 @@ class PostgresTransaction(PostgresReads):
     async def delete_rendered(self, rule_ids: Collection[str]) -> None:
         await rendered.delete(self._locked(), rule_ids)
 
-    async def fragments(self, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
-        return await rendered.fragments(self._open, file_names)
-
-    async def file_facts(self, names: Collection[str]) -> dict[str, FileFacts]:
-        return await rendered_files.facts(self._open, names)
+    async def ingredients(self, file_names: Collection[str]) -> dict[str, Ingredients]:
+        return await rendered.ingredients(self._open, file_names)
 
     async def put_files(self, files: Sequence[tuple[Scope, RuleFile]]) -> None:
         await rendered_files.put(self._open, self._stamp, files)

@@ -6,7 +6,8 @@ from rule_service.domain.model import AlertRule, Group, GroupScope, KeyWorld, Na
 from rule_service.store.encode import group_of, namespace_of, rule_of, scope_of
 from rule_service.store.groups import down, up
 from rule_service.store.pool import Row, Session
-from rule_service.usecases.ports import Placement
+from rule_service.store.rendered import rendered_rule_of
+from rule_service.usecases.ports import Parts, Placement
 
 _RULED = "ARRAY (SELECT live_group_id FROM chosen WHERE live_group_id IS NOT NULL)"
 _AROUND_CHOSEN = f"""
@@ -43,6 +44,12 @@ _PARTS = f"""
         )
     ),
     {_AROUND_CHOSEN}
+    UNION ALL
+    SELECT 'rendered', to_jsonb(rendered_rules) FROM rendered_rules
+    WHERE rule_id = ANY (ARRAY (SELECT id FROM chosen))
+    UNION ALL
+    SELECT 'rendered', to_jsonb(rendered_rules) FROM rendered_rules
+    WHERE key = ANY ($1::text[]) AND scope_level = 'group' AND scope_id = ANY ($2::text[])
 """
 
 
@@ -51,9 +58,13 @@ async def of_keys(session: Session, keys: Collection[str]) -> dict[str, KeyWorld
     return _worlds(keys, await session.rows(_WORLDS, list(keys)))
 
 
-async def parts_of_keys(session: Session, keys: Collection[str], group_ids: Collection[str]) -> dict[str, KeyWorld]:
-    """The worlds without the rules of the groups' namespaces at other groups, neither above nor below one of these."""
-    return _worlds(keys, await session.rows(_PARTS, list(keys), list(group_ids)))
+async def parts_of_keys(session: Session, keys: Collection[str], group_ids: Collection[str]) -> Parts:
+    """The worlds without the rules of the groups' namespaces at other groups, neither above nor below one of these;
+    and what is stored as rendered for their rules, and at the groups.
+    """
+    rows = await session.rows(_PARTS, list(keys), list(group_ids))
+    rendered = (rendered_rule_of(row["value"]) for row in rows if row["kind"] == "rendered")
+    return Parts(_worlds(keys, rows), {rule.rule_id: rule for rule in rendered})
 
 
 async def placements(session: Session, keys: Collection[str] | None) -> tuple[Placement, ...]:
@@ -93,7 +104,7 @@ def _worlds(keys: Collection[str], rows: Iterable[Row]) -> dict[str, KeyWorld]:
                 rules[value["key"]].append(rule_of(value))
             case "group":
                 groups[value["id"]] = group_of(value)
-            case _:
+            case "namespace":
                 namespaces[value["id"]] = namespace_of(value)
     children = _children(groups.values())
     return {

@@ -8,7 +8,7 @@ from rule_service.domain.layout import RuleFile, assemble_file, group_name, pars
 from rule_service.domain.model import Scope
 from rule_service.domain.render import RenderedRule
 from rule_service.usecases.change import FileChange, FileChangeKind, Placed
-from rule_service.usecases.ports import Fragment, Transaction
+from rule_service.usecases.ports import Fragment, Ingredients, Transaction
 from rule_service.usecases.rendering import Differences
 from rulecast.digest import file_sha256
 
@@ -34,31 +34,32 @@ async def assemble(transaction: Transaction, differences: Differences, files: Co
     names = differences.files.union(files)
     if not names:
         return Assembled()
-    contents = _contents(await transaction.fragments(names), differences)
-    facts = await transaction.file_facts(names)
+    ingredients = await transaction.ingredients(names)
+    contents = _contents(ingredients, differences)
     changed: list[tuple[Scope, RuleFile]] = []
     changes: list[FileChange] = []
     for name in sorted(names):
+        stored = ingredients[name].sha256
         if not contents[name]:
-            if name in facts:
+            if stored is not None:
                 changes.append(FileChange(name, FileChangeKind.DELETED, 0, None))
             continue
         scope = _scope_of(name)
         file = assemble_file(scope, contents[name])
         digest = file_sha256(file.content)
-        if name not in facts or facts[name].sha256 != digest:
-            kind = FileChangeKind.MODIFIED if name in facts else FileChangeKind.ADDED
+        if stored != digest:
+            kind = FileChangeKind.MODIFIED if stored is not None else FileChangeKind.ADDED
             changed.append((scope, file))
             changes.append(FileChange(name, kind, file.rule_count, digest))
     deleted = [each.name for each in changes if each.kind is FileChangeKind.DELETED]
     return Assembled(changed, deleted, tuple(changes), _placed(differences, contents))
 
 
-def _contents(stored: Mapping[str, Sequence[Fragment]], differences: Differences) -> dict[str, list[_Rule]]:
+def _contents(stored: Mapping[str, Ingredients], differences: Differences) -> dict[str, list[_Rule]]:
     """The rules of each file, as they are to be."""
     replaced = {rule.rule_id for rule in (*differences.new, *differences.gone)}
     contents: dict[str, list[_Rule]] = {
-        name: [rule for rule in rules if rule.rule_id not in replaced] for name, rules in stored.items()
+        name: [rule for rule in of_file.fragments if rule.rule_id not in replaced] for name, of_file in stored.items()
     }
     for rule in differences.new:
         contents[rule.file_name].append(rule)

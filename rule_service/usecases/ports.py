@@ -123,6 +123,26 @@ class Fragment:
 
 
 @dataclass(frozen=True, slots=True)
+class Ingredients:
+    """The stored texts of a file's rules; none where it has no rule. sha256: of the stored file, if there is one."""
+
+    fragments: tuple[Fragment, ...]
+    sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Of the worlds of keys, what counts for some groups: without the rules at other groups of their namespaces, unless
+    these are above or below one of the groups.
+
+    rendered: what is stored as rendered for these rules, and at the groups themselves, by rule id.
+    """
+
+    worlds: Mapping[str, KeyWorld]
+    rendered: Mapping[str, RenderedRule]
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """The keys with rules at a scope. namespace_id: of a group; empty for other scopes, and a group that is gone."""
 
@@ -247,10 +267,8 @@ class Reads(Protocol):
         """The worlds of these keys, complete as KeyWorld demands; that of a key without live rules has no rules."""
         ...
 
-    async def parts_of_worlds(self, keys: Collection[str], group_ids: Collection[str]) -> dict[str, KeyWorld]:
-        """The worlds of these keys without the rules at other groups of the groups' namespaces, unless these are above
-        or below one of the groups. What a rule at one of the groups, or below, renders to does not depend on the rest.
-        """
+    async def parts_of_worlds(self, keys: Collection[str], group_ids: Collection[str]) -> "Parts":
+        """What the rules of these keys at these groups, and below, render to depends on no more than this."""
         ...
 
     async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
@@ -338,10 +356,6 @@ class Transaction(Reads, Protocol):
         """What is stored as rendered for these keys, by rule id."""
         ...
 
-    async def rendered_in_files(self, keys: Collection[str], file_names: Collection[str]) -> dict[str, RenderedRule]:
-        """What of that is in these files, by rule id."""
-        ...
-
     async def changes_after(self, revision: int, which: "ResourceFilter") -> tuple["ResourceChange", ...]:
         """Each resource that is not what it was at this revision: as it was then, and as it is now."""
         ...
@@ -349,11 +363,10 @@ class Transaction(Reads, Protocol):
     async def put_rendered(self, rules: Sequence[RenderedRule]) -> None: ...
     async def delete_rendered(self, rule_ids: Collection[str]) -> None: ...
 
-    async def fragments(self, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
-        """The stored fragments of these files, by file name; a file without fragments has an empty tuple."""
+    async def ingredients(self, file_names: Collection[str]) -> dict[str, Ingredients]:
+        """What each of these files is made of, by file name."""
         ...
 
-    async def file_facts(self, names: Collection[str]) -> dict[str, FileFacts]: ...
     async def put_files(self, files: Sequence[tuple[Scope, RuleFile]]) -> None: ...
     async def delete_files(self, names: Collection[str]) -> None: ...
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar, assert_never
 
 from rule_service.domain.index import WorldIndex
-from rule_service.domain.layout import file_name
-from rule_service.domain.model import AlertRule, GlobalScope, KeyWorld, NamespaceScope
+from rule_service.domain.model import AlertRule, GroupScope, KeyWorld
 from rule_service.domain.reach import (
     AboveGroups,
     AtGroups,
@@ -15,14 +14,13 @@ from rule_service.domain.reach import (
     Reach,
     Settings,
     Standing,
-    files_of_groups,
     rules_above_groups,
     rules_at,
     rules_at_or_below,
 )
 from rule_service.domain.render import RenderedRule, RenderInput, render, render_input
 from rule_service.usecases.blame import with_fields
-from rule_service.usecases.ports import ResourceChange, Transaction
+from rule_service.usecases.ports import Parts, ResourceChange, Transaction
 from rulecast.errors import RulecastError
 
 T = TypeVar("T")
@@ -122,7 +120,6 @@ class _Reached:
 
 async def _reached(transaction: Transaction, edited: Edited[T]) -> _Reached:
     keys, reach = edited.keys, edited.reach
-    rules: list[_OfKey]
     match reach:
         case Everything():
             worlds = await transaction.key_worlds(keys)
@@ -130,24 +127,22 @@ async def _reached(transaction: Transaction, edited: Edited[T]) -> _Reached:
             return _Reached([(world, world.rules) for world in worlds.values()], before)
         case AboveGroups():
             worlds = await transaction.key_worlds(keys)
-            rules = [(world, rules_above_groups(world)) for world in worlds.values()]
-            files = {file_name(GlobalScope())}
-            files |= {file_name(NamespaceScope(id)) for world in worlds.values() for id in world.namespaces}
+            stored = await transaction.rendered_of_keys(keys)
+            before = {id: rule for id, rule in stored.items() if not isinstance(rule.scope, GroupScope)}
+            return _Reached([(world, rules_above_groups(world)) for world in worlds.values()], before)
         case AtGroups(group_ids):
-            worlds = await transaction.parts_of_worlds(keys, group_ids)
-            rules = [(world, rules_at(world, group_ids)) for world in worlds.values()]
-            files = files_of_groups(group_ids)
+            parts = await transaction.parts_of_worlds(keys, group_ids)
+            rules: list[_OfKey] = [(world, rules_at(world, group_ids)) for world in parts.worlds.values()]
+            return _Reached(rules, _stored(parts, rules, group_ids))
         case Settings(group_id):
-            worlds = await transaction.parts_of_worlds(keys, [group_id])
-            rules = [(world, rules_at_or_below(world, group_id)) for world in worlds.values()]
-            files = _files_of(rules) | files_of_groups([group_id])
+            parts = await transaction.parts_of_worlds(keys, [group_id])
+            rules = [(world, rules_at_or_below(world, group_id)) for world in parts.worlds.values()]
+            return _Reached(rules, _stored(parts, rules, [group_id]))
         case Standing(group_id):
             parts = await transaction.parts_of_worlds(keys, [group_id])
-            rules = await _around(transaction, keys, parts, group_id)
-            files = _files_of(rules) | files_of_groups([group_id])
+            return _Reached(await _around(transaction, keys, parts.worlds, group_id), parts.rendered)
         case _:
             assert_never(reach)
-    return _Reached(rules, await transaction.rendered_in_files(keys, files))
 
 
 async def _around(
@@ -161,5 +156,8 @@ async def _around(
     return [(world, [rule for rule in world.rules if rule.id in ids]) for world in worlds.values()]
 
 
-def _files_of(rules: Iterable[_OfKey]) -> set[str]:
-    return {file_name(rule.scope) for _, of_key in rules for rule in of_key}
+def _stored(parts: Parts, rules: Iterable[_OfKey], group_ids: Collection[str]) -> dict[str, RenderedRule]:
+    """What is stored of these rules, and of those that were at the groups before."""
+    ids = {rule.id for _, of_key in rules for rule in of_key}
+    scopes = {GroupScope(id) for id in group_ids}
+    return {id: rule for id, rule in parts.rendered.items() if id in ids or rule.scope in scopes}

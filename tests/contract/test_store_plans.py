@@ -85,6 +85,10 @@ Query = Callable[[Session], Awaitable[Any]]
 QUERIES: dict[str, tuple[Query, str]] = {
     "a rule by id": (lambda s: rules.get(s, "r77"), "rules_pkey"),
     "the world of a key": (lambda s: worlds.of_keys(s, ["k77"]), "rules_live_key"),
+    "the part of a world around a group": (
+        lambda s: worlds.parts_of_keys(s, ["k77"], ["g77"]),
+        "rules_live_key|rules_key",
+    ),
     "rules of a key": (lambda s: rules.page(s, "", 50, RuleFilter(key="k77")), "rules_live_key|rules_key"),
     "rules of a key, deleted too": (
         lambda s: rules.page(s, "", 50, RuleFilter(key="k70", show_deleted=True)),
@@ -127,7 +131,7 @@ QUERIES: dict[str, tuple[Query, str]] = {
     "templates of a severity": (lambda s: templates.page(s, "", 50, "s77"), "templates_severity"),
     "rendered rules of a key": (lambda s: rendered.of_keys(s, ["k77"]), "rendered_rules_key"),
     "rendered rules by id": (lambda s: rendered.of_rules(s, ["r77", "r78"]), "rendered_rules_pkey"),
-    "the fragments of a file": (lambda s: rendered.fragments(s, ["group-g77.yml"]), "rendered_rules_file"),
+    "what a file is made of": (lambda s: rendered.ingredients(s, ["group-g77.yml"]), "rendered_rules_file"),
     "how many rules are beside one": (lambda s: rendered.beside(s, ["r77"]), "rendered_rules_file"),
     "a file by name": (lambda s: files.get(s, "group-g77.yml"), "rendered_files_pkey"),
     "a page of revisions": (lambda s: revisions.page(s, 15_000, 50, RevisionFilter()), "history_pkey"),
