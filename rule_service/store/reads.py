@@ -32,6 +32,7 @@ from rule_service.usecases.ports import (
     RuleFilter,
     ScrapeFilter,
     StoredFile,
+    StoredRule,
 )
 
 
@@ -120,9 +121,11 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await worlds.parts_of_keys(session, keys, group_ids)
 
-    async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
+    async def rules_for_series(
+        self, group_ids: Collection[str], namespace_ids: Collection[str], key: str | None
+    ) -> tuple[StoredRule, ...]:
         async with self._session() as session:
-            return await rules.keys_for_series(session, group_ids, namespace_ids)
+            return await rules.for_series(session, group_ids, namespace_ids, key)
 
     async def placements(self, keys: Collection[str] | None) -> tuple[Placement, ...]:
         async with self._session() as session:

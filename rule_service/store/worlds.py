@@ -31,8 +31,9 @@ _PARTS = f"""
     {up("$2::text[]", "over")},
     {down("$2::text[]", "under")},
     elsewhere AS (
-        SELECT id FROM groups
-        WHERE namespace_id <> ANY (ARRAY (SELECT DISTINCT namespace_id FROM groups WHERE id = ANY ($2::text[])))
+        SELECT there.id
+        FROM namespaces, LATERAL (SELECT id FROM groups WHERE namespace_id = namespaces.id OFFSET 0) AS there
+        WHERE namespaces.id <> ANY (ARRAY (SELECT DISTINCT namespace_id FROM groups WHERE id = ANY ($2::text[])))
     ),
     chosen AS MATERIALIZED (
         SELECT * FROM rules

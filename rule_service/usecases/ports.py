@@ -143,6 +143,23 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
+class RenderedTexts:
+    """What a rendered rule has in its file."""
+
+    expr: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRule:
+    """A rule and what it is rendered to, read in one state of the database; None while it is off."""
+
+    rule: AlertRule
+    rendered: RenderedTexts | None
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """The keys with rules at a scope. namespace_id: of a group; empty for other scopes, and a group that is gone."""
 
@@ -271,8 +288,10 @@ class Reads(Protocol):
         """What the rules of these keys at these groups, and below, render to depends on no more than this."""
         ...
 
-    async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
-        """Keys that have a live rule at the global scope, at one of the namespaces, or at one of the groups."""
+    async def rules_for_series(
+        self, group_ids: Collection[str], namespace_ids: Collection[str], key: str | None
+    ) -> tuple["StoredRule", ...]:
+        """The live rules at the global scope, at these namespaces and at these groups; of this key, or of all."""
         ...
 
     async def placements(self, keys: Collection[str] | None) -> tuple["Placement", ...]:

@@ -9,7 +9,7 @@ from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import GlobalScope, GroupScope, Namespace, NamespaceScope
 from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports import Placement
+from rule_service.usecases.ports import Placement, RenderedTexts, StoredRule
 from tests.support.store import add, open_database, rendered, writing
 from tests.support.worlds import KEY, group, rule
 
@@ -85,8 +85,18 @@ async def test_keys_are_found_around_groups(store: PostgresStore) -> None:
         assert await transaction.keys_around_groups([]) == set()
         assert await transaction.keys_of_namespace("env") == {"above", "there", "below", "beside", "namespace"}
         assert await transaction.keys_of_namespace("default") == set()
-    assert await store.keys_for_series(["bottom"], ["env"]) == {"below", "namespace", "global"}
-    assert await store.keys_for_series([], []) == {"global"}
+
+
+async def test_rules_are_found_for_a_series_with_what_they_are_rendered_to(store: PostgresStore) -> None:
+    bottom, off = rule("group:bottom"), rule("namespace:env", enabled=False)
+    await add(store, bottom, off, rule("global", id="o", key="other"), rule("group:side", id="s"))
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(bottom)])
+    texts = RenderedTexts('cpu{env=~"a|b"} > 90', {"severity": "warning"}, {"summary": "{{ $value }} %"})
+    of_key = (StoredRule(off, None), StoredRule(bottom, texts))
+    other = StoredRule(rule("global", id="o", key="other"), None)
+    assert await store.rules_for_series(["bottom"], ["env"], None) == (other, *of_key)
+    assert await store.rules_for_series(["bottom"], ["env"], KEY) == of_key
 
 
 async def test_keys_are_placed_where_they_have_rules_or_rendered_ones(store: PostgresStore) -> None:
