@@ -101,7 +101,7 @@ async def for_series(
             SELECT * FROM rules WHERE live_group_id = ANY ($2::text[]) {of_key}
         )
         SELECT held.*, expr, rendered_rules.labels, annotations
-        FROM held LEFT JOIN rendered_rules ON rule_id = held.id
+        FROM held LEFT JOIN rendered_rules ON rule_id = held.id ORDER BY held.id
         """,
         list(namespace_ids),
         list(group_ids),

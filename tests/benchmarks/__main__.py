@@ -7,14 +7,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import REPOSITORY
-from tests.benchmarks import edits, reads, writes
+from tests.benchmarks import edits, reads, rendering, streams, writes
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figure import Figure, save, table
 from tests.support.postgres import make_template
@@ -44,17 +44,30 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "edit_rpc_1k": Benchmark(lambda bench: writes.edit_rpc(bench, "edit_rpc_1k", 1_000), quick=True),
     "edit_rpc_10k": Benchmark(lambda bench: writes.edit_rpc(bench, "edit_rpc_10k", 10_000), quick=True),
     "edit_rpc_100k": Benchmark(lambda bench: writes.edit_rpc(bench, "edit_rpc_100k", 100_000), quick=False),
+    "group_100": Benchmark(rendering.group_100, quick=True),
+    "full_10k": Benchmark(lambda bench: rendering.full(bench, "full_10k", 10_000), quick=True),
+    "full_100k": Benchmark(lambda bench: rendering.full(bench, "full_100k", 100_000), quick=False),
+    "snapshot_100k": Benchmark(streams.snapshot_100k, quick=False),
+    "fanout_100": Benchmark(lambda bench: streams.fanout(bench, "fanout_100", 100), quick=True),
+    "fanout_1000": Benchmark(lambda bench: streams.fanout(bench, "fanout_1000", 1_000), quick=False),
     "writes": Benchmark(writes.writes, quick=True),
     "effective": Benchmark(reads.effective, quick=True),
     "list": Benchmark(reads.lists, quick=True),
 }
 
 
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """Of everything that is started; PostgreSQL enters it as another user."""
+    with tempfile.TemporaryDirectory(prefix="rulecast-bench-") as name:
+        Path(name).chmod(0o755)
+        yield name
+
+
 async def run(names: Sequence[str], *, quick: bool) -> list[Figure]:
     found: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="rulecast-bench-") as name:
+    with _folder() as name:
         folder = Path(name)
-        folder.chmod(0o755)
         async with PostgresServer(folder / "postgres", log=folder / "postgres.log") as server:
             await make_template(server)
             bench = Bench(folder, server, quick)

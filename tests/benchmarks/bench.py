@@ -20,7 +20,6 @@ INTERVAL = "1m"
 """Of evaluation: Prometheus's own default."""
 UNCHECKED = {"PROMETHEUS_VALIDATE_RULES": "false"}
 """Settings of a service that asks no promtool."""
-PATIENT = {"DEPLOYER_RELOAD_TIMEOUT": "300s"}
 
 
 @dataclass

@@ -12,7 +12,7 @@ from deploy.local.parts import PrometheusParts
 from rulecast.v1 import common_pb2, rule_pb2
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.by_hand import PATIENCE, ByHand, by_hand, exprs
-from tests.benchmarks.figure import Figure, beside, timed
+from tests.benchmarks.figure import Figure, beside
 from tests.benchmarks.population import GROUP_SIZE, file_of, group_id, metric, rule_id
 from tests.support.cluster import reloads
 from tests.support.system import Replica, System
@@ -123,6 +123,3 @@ async def burst_50(bench: Bench) -> AsyncIterator[Figure]:
         await edited.check()
     kept = most <= 3 and found.ratio <= 3
     yield found.figure("burst_50", "at most 3 reloads, and 3 times one edit", kept, reloads=most)
-
-
-__all__ = ["Edited", "burst_50", "edit_to_active", "set_threshold", "timed"]

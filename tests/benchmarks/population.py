@@ -45,6 +45,10 @@ def metric(alert: int) -> str:
     return f"metric_{alert:02d}"
 
 
+def group(number: int) -> Group:
+    return Group(group_id(number), "default", group_id(number))
+
+
 def template(alert: int) -> AlertTemplate:
     spec = AlertSpec(
         f"Alert{alert:02d}",
@@ -82,7 +86,7 @@ async def populate(url: str, count: int, targets: int = 0) -> None:
             made = await edits.delivery.regenerate_all(DO)
             assert made.files == count // GROUP_SIZE, made
             again = await edits.delivery.regenerate_all(DO)
-            assert not (again.change.files or again.errors), "rendering the same rules anew changes nothing"
+            assert (again.change.files, again.errors) == ((), ()), "rendering the same rules anew changes nothing"
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()
@@ -95,7 +99,7 @@ async def _insert(connection: "asyncpg.Connection[asyncpg.Record]", count: int, 
     session = Session(connection)
     counter = await history.raise_revision(session)
     stamp = (counter.revision, counter.at, counter.at)
-    groups = [Group(group_id(number), "default", group_id(number)) for number in range(count // GROUP_SIZE)]
+    groups = [group(number) for number in range(count // GROUP_SIZE)]
     templates = [template(alert) for alert in range(GROUP_SIZE)]
     every = list(rules(count))
     hosts = [_target(number, len(groups)) for number in range(targets)]

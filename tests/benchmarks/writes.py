@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -12,13 +13,12 @@ from rulecast.v1 import delivery_pb2
 from tests.benchmarks.bench import UNCHECKED, Bench
 from tests.benchmarks.by_hand import check
 from tests.benchmarks.edits import set_threshold
-from tests.benchmarks.figure import Beside, Figure, p99
-from tests.benchmarks.population import GROUP_SIZE, file_of, group_id, rule_id
+from tests.benchmarks.figure import Beside, Figure, p99, timed
+from tests.benchmarks.population import GROUP_SIZE, file_of, rule_id
 from tests.support.system import Replica
 from tests.support.truth import contradictions
 
 CLIENTS = 16
-_FLAT = 1.5
 
 
 class Bare:
@@ -52,9 +52,9 @@ async def edit_rpc(bench: Bench, name: str, rules: int) -> AsyncIterator[Figure]
                 group, alert, threshold = at % (rules // GROUP_SIZE), 7 * at % GROUP_SIZE, next(numbers)
                 took = [
                     await timed_edit(checked, group, alert, threshold),
-                    await _timed(check(bench.parts.promtool, rule)),
+                    await timed(partial(check, bench.parts.promtool, rule)),
                     await timed_edit(unchecked, group, alert, threshold + 1_000_000),
-                    await _timed(Bare(bare).edit(group, alert)),
+                    await timed(partial(Bare(bare).edit, group, alert)),
                 ]
                 if at >= 5:
                     with_promtool.ours.append(took[0])
@@ -91,12 +91,6 @@ async def one_rule(replica: Replica, folder: Path) -> Path:
     path = folder / "rule.yml"
     path.write_text(head + "    rules:\n      - alert:" + rest.split("      - alert:")[1])
     return path
-
-
-async def _timed(step) -> float:
-    began = time.perf_counter()
-    await step
-    return time.perf_counter() - began
 
 
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -151,7 +145,7 @@ async def _writes(bench: Bench, name: str, settings: dict[str, str]) -> Figure:
     )
 
 
-async def _at_once(client, seconds: float) -> float:
+async def _at_once(client: Callable[[int, float], Coroutine[None, None, None]], seconds: float) -> float:
     began = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
         for number in range(CLIENTS):
@@ -178,6 +172,3 @@ async def _bare_rate(url: str, seconds: float) -> float:
     finally:
         for connection in connections:
             await connection.close()
-
-
-__all__ = ["edit_rpc", "group_id", "writes"]

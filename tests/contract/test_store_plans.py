@@ -179,7 +179,8 @@ def complaint_about(plan: list[dict[str, Any]], index: str) -> str | None:
     used = {node["Index Name"] for node in plan if "Index Name" in node}
     if not used & set(index.split("|")):
         return f"used {used}, not {index}"
-    scanned = {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} - {"namespaces"}
+    done = [node for node in plan if node["Actual Loops"]]
+    scanned = {node["Relation Name"] for node in done if node["Node Type"] == "Seq Scan"} - {"namespaces"}
     if scanned:
         return f"read all of {scanned}"
     dropped = sum(node.get("Rows Removed by Filter", 0) * node["Actual Loops"] for node in plan)

@@ -93,9 +93,9 @@ async def test_rules_are_found_for_a_series_with_what_they_are_rendered_to(store
     async with writing(store) as transaction:
         await transaction.put_rendered([rendered(bottom)])
     texts = RenderedTexts('cpu{env=~"a|b"} > 90', {"severity": "warning"}, {"summary": "{{ $value }} %"})
-    of_key = (StoredRule(off, None), StoredRule(bottom, texts))
+    of_key = (StoredRule(bottom, texts), StoredRule(off, None))
     other = StoredRule(rule("global", id="o", key="other"), None)
-    assert await store.rules_for_series(["bottom"], ["env"], None) == (other, *of_key)
+    assert await store.rules_for_series(["bottom"], ["env"], None) == (*of_key, other)
     assert await store.rules_for_series(["bottom"], ["env"], KEY) == of_key
 
 
