@@ -66,7 +66,7 @@ async def _forget_rendered(connection: "asyncpg.Connection[asyncpg.Record]") -> 
                 SELECT revision, commit_id, clock_timestamp(), 'benchmark', 'Forget' FROM counter
             )
             INSERT INTO change_log (revision, file_name, sha256)
-            SELECT revision, name, NULL FROM counter, rendered_files
+            SELECT counter.revision, name, NULL FROM counter, rendered_files
             """
         )
         await connection.execute("DELETE FROM rendered_rules")
