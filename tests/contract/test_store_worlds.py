@@ -141,3 +141,27 @@ async def test_groups_of_a_scope_are_listed_for_deletion(store: PostgresStore) -
         assert [each.id for each in await transaction.groups_of_namespace("env", 2)] == ["bottom", "middle"]
         assert [each.id for each in await transaction.live_rules_at(GroupScope("top"), 9)] == ["b", "group-top"]
         assert [each.id for each in await transaction.live_rules_at(GroupScope("top"), 1)] == ["b"]
+
+
+async def test_a_part_of_a_world_leaves_out_the_rules_beside_a_group(store: PostgresStore) -> None:
+    ruled = [rule(f"group:{id}") for id in ("top", "middle", "bottom", "side", "dc-a")]
+    await add(store, *ruled, rule("global"), rule("namespace:env"), rule("namespace:dc"))
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(each) for each in ruled])
+    parts = await store.parts_of_worlds([KEY, "unused"], ["middle"])
+    everywhere = {"global", "namespace-env", "namespace-dc", "group-dc-a"}
+    assert {each.id for each in parts.worlds[KEY].rules} == everywhere | {"group-top", "group-middle", "group-bottom"}
+    assert parts.worlds["unused"].rules == ()
+    assert set(parts.rendered) == {"group-top", "group-middle", "group-bottom", "group-dc-a"}
+    assert parts.rendered["group-top"] == rendered(ruled[0])
+    whole = (await store.parts_of_worlds([KEY], ["side", "dc-a"])).worlds[KEY]
+    assert {each.id for each in whole.rules} == {each.id for each in (await store.key_worlds([KEY]))[KEY].rules}
+
+
+async def test_what_is_rendered_at_a_group_is_in_its_part_also_without_a_rule(store: PostgresStore) -> None:
+    gone = rule("group:side")
+    await add(store, gone)
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(gone)])
+        await transaction.delete_rule(gone.id)
+    assert set((await store.parts_of_worlds([KEY], ["side"])).rendered) == {gone.id}
