@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from rule_service.domain.durations import format_duration, parse_duration
 from rule_service.domain.index import WorldIndex
@@ -27,6 +26,7 @@ from rule_service.domain.promql.limits import MAX_BYTES
 from rule_service.domain.promql.scoping import Scoped, scope_query
 from rule_service.domain.promql.scoping_lint import ScopingWarning, lint_scoping
 from rule_service.domain.promql.selectors import find_selectors
+from rule_service.domain.remembered import remembered
 from rule_service.domain.rule_yaml import rule_fragment
 from rule_service.domain.scope import ScopeMatchers, in_words, scope_matchers
 from rule_service.domain.template import render_query, render_text
@@ -195,8 +195,8 @@ def _scope(query: str, source: RenderInput) -> tuple[Scoped, tuple[RuleWarning, 
     return scoped, tuple(_query_warnings(query, scoped, source, checked.message))
 
 
-# the rules of one alert have few queries between them, until each is given its scope
-_checked = lru_cache(maxsize=256)(check_query)
+# not of what they are with their scopes: those are all different
+_checked = remembered(8_192)(check_query)
 
 
 def _check_scoped(text: str, before: Checked) -> None:
@@ -214,7 +214,7 @@ def _check_scoped(text: str, before: Checked) -> None:
         find_selectors(text)
 
 
-@lru_cache(maxsize=256)
+@remembered(8_192)
 def _risks(
     query: str, mode: ScopeMode, exclude_metrics: tuple[str, ...], scope_labels: frozenset[str]
 ) -> tuple[ScopingWarning, ...]:

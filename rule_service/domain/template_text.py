@@ -8,12 +8,12 @@ value is written so that the expansion gives back exactly that value.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from rule_service.domain.model import Parameter, ParameterValue
 from rule_service.domain.parameters import format_number
 from rule_service.domain.placeholders import BLANKS, PLACEHOLDER, Placeholder, unknown_parameter, value_of
 from rule_service.domain.promql.tokens import position_of
+from rule_service.domain.remembered import remembered
 from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
@@ -83,8 +83,7 @@ def _pieces(text: str, parameters: Sequence[Parameter], field: str) -> tuple[_Pi
     return _read(text, tuple(parameters), field)
 
 
-# the rules of one template at many scopes are rendered one after the other
-@lru_cache(maxsize=1024)
+@remembered(1_024)
 def _read(text: str, parameters: tuple[Parameter, ...], field: str) -> tuple[_Piece, ...]:
     declared = {parameter.name: parameter for parameter in parameters}
     pieces: list[_Piece] = []

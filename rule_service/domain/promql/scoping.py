@@ -7,13 +7,13 @@ A selector may say for itself whether it is scoped: `__scope__="on"` is replaced
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from rule_service.domain.matchers import Matcher, MatchOp, ValueSet
 from rule_service.domain.model import ScopeMode
 from rule_service.domain.promql.selectors import find_selectors
 from rule_service.domain.promql.shape import Branch, Selector, WrittenMatcher
 from rule_service.domain.promql.tokens import FIELD, Lines, position_of, syntax_error
+from rule_service.domain.remembered import remembered
 from rulecast.errors import InvalidInput, Position
 from rulecast.reasons import Reason
 
@@ -78,8 +78,7 @@ def scope_query(
     return Scoped(_apply(text, edits), total, len(scoped), _conflicts(text, scoped, matchers))
 
 
-# one query at many scopes is rendered again and again
-@lru_cache(maxsize=256)
+@remembered(8_192)
 def _marked(text: str, mode: ScopeMode, exclude_metrics: tuple[str, ...]) -> tuple[Marked, ...]:
     return tuple(mark_selectors(text, find_selectors(text), mode=mode, exclude_metrics=exclude_metrics))
 
