@@ -43,7 +43,7 @@ from rule_service.changelog.wake import Listener
 from rule_service.library import load_library
 from rule_service.life import Life
 from rule_service.metrics import EditMetrics, OverviewMetrics, StreamMetrics
-from rule_service.promtool import NoChecker, PromtoolChecker
+from rule_service.promtool import PromtoolChecker
 from rule_service.settings import PREFIX, Limits, Settings
 from rule_service.settings import Bundles as BundleSettings
 from rule_service.settings import Promtool as PromtoolSettings
@@ -312,10 +312,10 @@ def _bundle_limits(limits: BundleSettings) -> BundleLimits:
     return BundleLimits(TextLimits(limits.max_bytes, limits.max_values), limits.max_resources)
 
 
-async def _checker(settings: PromtoolSettings, folder: Path, metrics: EditMetrics) -> RuleChecker:
-    """Found and able to run, unless validation is switched off."""
+async def _checker(settings: PromtoolSettings, folder: Path, metrics: EditMetrics) -> RuleChecker | None:
+    """Found and able to run. None where validation is switched off: the deployer's promtool has the only word."""
     if not settings.enabled:
-        return NoChecker()
+        return None
     try:
         promtool = Promtool(find_promtool(settings.path), settings.timeout)
         await promtool.version()

@@ -4,7 +4,7 @@ from rule_service.api import encode
 from rule_service.domain.explain import Explanation
 from rule_service.domain.merge import Origin, Setting, TraceEntry
 from rule_service.domain.resolve import Outcome
-from rule_service.usecases.understand import Effective, Explained, source_of
+from rule_service.usecases.understand import Effective, EffectiveRule, Explained, source_of
 from rulecast.v1 import rule_pb2 as pb
 
 _ORIGINS = {
@@ -37,7 +37,7 @@ def explanation(value: Explained) -> pb.ExplainRuleResponse:
     return message
 
 
-def _effective_rule(value: Explanation) -> pb.EffectiveRule:
+def _effective_rule(value: EffectiveRule) -> pb.EffectiveRule:
     rule, rendered = value.rule, value.rendered
     source, source_id = source_of(rule.scope)
     config = value.merged.config

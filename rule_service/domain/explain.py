@@ -50,13 +50,16 @@ def explain_rule(rule: AlertRule, index: WorldIndex, labels: Mapping[str, str] |
     )
 
 
-def effective_rules(worlds: Iterable[KeyWorld], labels: Mapping[str, str]) -> tuple[Explanation, ...]:
-    """For each key the rule that evaluates a series with these labels, by key; an alert that is off is among them."""
+def effective_rules(worlds: Iterable[KeyWorld], labels: Mapping[str, str]) -> tuple[tuple[AlertRule, Merged], ...]:
+    """For each key the rule that evaluates a series with these labels, by key; an alert that is off is among them.
+
+    Of each world only the rules whose scope holds the series are needed.
+    """
     effective = []
     for world in sorted(worlds, key=lambda each: each.key):
         winner = resolve(world, labels).winner
         if winner is not None:
-            effective.append(explain_rule(winner, WorldIndex(world), labels))
+            effective.append((winner, merge_config(winner, WorldIndex(world))))
     return tuple(effective)
 
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, assert_never
 
 from rule_service.domain.model import GlobalScope, GroupScope, NamespaceScope, Scope
@@ -80,14 +81,19 @@ def group_name(scope: Scope, key: str, interval: str | None, beside: int) -> str
 
     Unique over all files, since some readers (Thanos) merge groups by name alone.
     """
-    return f"{_stem(scope)}/{interval or 'default'}/{_bucket(key, beside)}"
+    return _group_name(_stem(scope), key, interval, beside)
+
+
+def _group_name(stem: str, key: str, interval: str | None, beside: int) -> str:
+    return f"{stem}/{interval or 'default'}/{_bucket(key, beside)}"
 
 
 def group_names(scope: Scope, rules: Iterable[Fragment]) -> dict[str, str]:
     """The Prometheus group of each rule of a file, by key."""
     rules = tuple(rules)
+    stem = _stem(scope)
     beside = Counter(rule.interval for rule in rules)
-    return {rule.key: group_name(scope, rule.key, rule.interval, beside[rule.interval]) for rule in rules}
+    return {rule.key: _group_name(stem, rule.key, rule.interval, beside[rule.interval]) for rule in rules}
 
 
 def assemble_file(scope: Scope, rules: Iterable[Fragment]) -> RuleFile:
@@ -112,10 +118,15 @@ def _stem(scope: Scope) -> str:
 def _bucket(key: str, count: int) -> int:
     """The bucket of a key by linear hashing: when a rule more makes one bucket more, only one bucket is split."""
     buckets = max(1, -(-count // RULES_PER_GROUP))
-    hashed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
+    hashed = _hash(key)
     lower = 1 << (buckets.bit_length() - 1)
     upper = hashed % (2 * lower)
     return upper if upper < buckets else hashed % lower
+
+
+@lru_cache(maxsize=10_000)
+def _hash(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
 
 
 def _natural(name: str) -> tuple[str, int]:

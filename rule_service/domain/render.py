@@ -18,13 +18,15 @@ from rule_service.domain.model import (
     Parameter,
     ParameterType,
     Scope,
+    ScopeMode,
 )
 from rule_service.domain.names import check_rule_label
-from rule_service.domain.promql.check import check_query
+from rule_service.domain.promql.check import Checked, check_query, check_with_matchers
 from rule_service.domain.promql.limits import MAX_BYTES
 from rule_service.domain.promql.scoping import Scoped, scope_query
-from rule_service.domain.promql.scoping_lint import lint_scoping
+from rule_service.domain.promql.scoping_lint import ScopingWarning, lint_scoping
 from rule_service.domain.promql.selectors import find_selectors
+from rule_service.domain.remembered import remembered
 from rule_service.domain.rule_yaml import rule_fragment
 from rule_service.domain.scope import ScopeMatchers, in_words, scope_matchers
 from rule_service.domain.template import render_query, render_text
@@ -182,18 +184,22 @@ def _group_label(scope: Scope, index: WorldIndex) -> tuple[str, str] | None:
 
 
 def _scope(query: str, source: RenderInput) -> tuple[Scoped, tuple[RuleWarning, ...]]:
-    checked = check_query(query)
+    checked = _checked(query)
     # the one mistake that scoping would hide, even from promtool, which is asked about the result
     if _MATCHES_EVERYTHING in checked.message:
         message = f"{checked.message}: give each selector a metric name, or a matcher that an empty value does not pass"
         raise InvalidInput.of("query", Reason.QUERY_INVALID, message)
     own, every, spec = source.matchers.own, source.matchers.all, source.spec
     scoped = scope_query(query, every, mode=spec.scope_mode, exclude_metrics=spec.scope_exclude_metrics, own_scope=own)
-    _check_scoped(scoped.text)
+    _check_scoped(scoped.text, checked)
     return scoped, tuple(_query_warnings(query, scoped, source, checked.message))
 
 
-def _check_scoped(text: str) -> None:
+# not of what they are with their scopes: those are all different
+_checked = remembered(8_192)(check_query)
+
+
+def _check_scoped(text: str, before: Checked) -> None:
     size = len(text.encode())
     if size > MAX_SCOPED_BYTES:
         message = (
@@ -203,9 +209,16 @@ def _check_scoped(text: str) -> None:
         raise LimitExceeded.of("query", Reason.TOO_LARGE, message, limit=str(MAX_SCOPED_BYTES))
     # the limit on what an author writes is not one on what many groups add to it
     if size <= MAX_BYTES:
-        check_query(text)
+        check_with_matchers(text, before)
     else:
         find_selectors(text)
+
+
+@remembered(8_192)
+def _risks(
+    query: str, mode: ScopeMode, exclude_metrics: tuple[str, ...], scope_labels: frozenset[str]
+) -> tuple[ScopingWarning, ...]:
+    return tuple(lint_scoping(query, mode=mode, exclude_metrics=exclude_metrics, scope_labels=scope_labels))
 
 
 def _query_warnings(query: str, scoped: Scoped, source: RenderInput, parser_says: str) -> Iterator[RuleWarning]:
@@ -215,12 +228,7 @@ def _query_warnings(query: str, scoped: Scoped, source: RenderInput, parser_says
             WarningCode.PARSER_DISAGREES, f"promql-parser refuses this query ({parser_says}); promtool decides"
         )
     if source.matchers.own:
-        for risk in lint_scoping(
-            query,
-            mode=spec.scope_mode,
-            exclude_metrics=spec.scope_exclude_metrics,
-            scope_labels=source.scope_labels,
-        ):
+        for risk in _risks(query, spec.scope_mode, spec.scope_exclude_metrics, source.scope_labels):
             yield RuleWarning(risk.risk, risk.message, risk.position)
     elif source.matchers.all and not scoped.selectors_scoped:
         yield RuleWarning(

@@ -13,6 +13,7 @@ from rule_service.domain.model import Parameter, ParameterValue
 from rule_service.domain.parameters import format_number
 from rule_service.domain.placeholders import BLANKS, PLACEHOLDER, Placeholder, unknown_parameter, value_of
 from rule_service.domain.promql.tokens import position_of
+from rule_service.domain.remembered import remembered
 from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
@@ -78,7 +79,12 @@ def _text_of(value: ParameterValue) -> str:
     return value if isinstance(value, str) else format_number(value)
 
 
-def _pieces(text: str, parameters: Sequence[Parameter], field: str) -> list[_Piece]:
+def _pieces(text: str, parameters: Sequence[Parameter], field: str) -> tuple[_Piece, ...]:
+    return _read(text, tuple(parameters), field)
+
+
+@remembered(1_024)
+def _read(text: str, parameters: tuple[Parameter, ...], field: str) -> tuple[_Piece, ...]:
     declared = {parameter.name: parameter for parameter in parameters}
     pieces: list[_Piece] = []
     # of each open block: whether the dot in it is another one
@@ -104,7 +110,7 @@ def _pieces(text: str, parameters: Sequence[Parameter], field: str) -> list[_Pie
         _follow_blocks(action[0], blocks)
         pieces += (_Piece(text[at:start]), _Piece(action[0], action=True))
         at = action.end()
-    return [piece for piece in (*pieces, _Piece(text[at:])) if piece.text]
+    return tuple(piece for piece in (*pieces, _Piece(text[at:])) if piece.text)
 
 
 def _check_brace(before: str, placeholder: Placeholder, text: str, field: str) -> None:

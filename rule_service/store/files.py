@@ -26,11 +26,6 @@ async def page(session: Session, after: str, limit: int) -> Page[FileFacts]:
     return page_of(rows, limit, _facts, id="name")
 
 
-async def facts(session: Session, names: Collection[str]) -> dict[str, FileFacts]:
-    rows = await session.rows(f"SELECT {_FACTS} FROM rendered_files WHERE name = ANY ($1::text[])", list(names))
-    return {row["name"]: _facts(row) for row in rows}
-
-
 async def put(session: Session, stamp: Stamp, files: Sequence[tuple[Scope, RuleFile]]) -> None:
     """Inserts or replaces. A file whose bytes are stored already keeps its revision and time."""
     if not files:

@@ -26,27 +26,27 @@ TABLE = Table(
 )
 
 
-def up(ids: str) -> str:
-    """A common table expression for WITH RECURSIVE, `up`: the groups of an SQL array of ids, and their ancestors."""
+def up(ids: str, name: str = "up") -> str:
+    """A common table expression for WITH RECURSIVE: the groups of an SQL array of ids, and their ancestors."""
     # UNION, not UNION ALL: a cycle, should one ever get in, ends instead of running on. OFFSET 0 keeps the planner from
     # joining with all groups: it can not know how few the steps need.
     return f"""
-        up (id, parent_id) AS (
+        {name} (id, parent_id) AS (
             SELECT id, parent_id FROM groups WHERE id = ANY ({ids})
             UNION
             SELECT above.id, above.parent_id
-            FROM up, LATERAL (SELECT id, parent_id FROM groups WHERE groups.id = up.parent_id OFFSET 0) AS above
+            FROM {name}, LATERAL (SELECT id, parent_id FROM groups WHERE groups.id = {name}.parent_id OFFSET 0) AS above
         )
     """
 
 
-def down(ids: str) -> str:
-    """The same downwards, `down`: the groups and their descendants."""
+def down(ids: str, name: str = "down") -> str:
+    """The same downwards: the groups and their descendants."""
     return f"""
-        down (id) AS (
+        {name} (id) AS (
             SELECT id FROM groups WHERE id = ANY ({ids})
             UNION
-            SELECT below.id FROM down, LATERAL (SELECT id FROM groups WHERE parent_id = down.id OFFSET 0) AS below
+            SELECT below.id FROM {name}, LATERAL (SELECT id FROM groups WHERE parent_id = {name}.id OFFSET 0) AS below
         )
     """
 

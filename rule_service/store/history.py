@@ -72,10 +72,27 @@ async def append(
     request: Request | None,
 ) -> None:
     """Writes down who changed what, and which files came of it; wakes the replicas at the commit."""
+    if parent := traceparent():
+        # before the revision is: whoever is woken by that knows the trace
+        await session.run("SELECT pg_notify($1, $2)", TRACES, f"{counter.revision} {parent}")
+    # one statement: the commit lock is held
     await session.run(
         """
-        INSERT INTO history (revision, commit_id, at, author, method, reason, request_id, request_digest)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        WITH revisions AS (
+            INSERT INTO history (revision, commit_id, at, author, method, reason, request_id, request_digest)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ),
+        resources AS (
+            INSERT INTO history_resources (revision, position, kind, resource_id, before, after)
+            SELECT $1, position, kind, id, before::jsonb, after::jsonb
+            FROM unnest($9::text[], $10::text[], $11::text[], $12::text[])
+                WITH ORDINALITY AS changed (kind, id, before, after, position)
+        ),
+        files AS (
+            INSERT INTO change_log (revision, file_name, sha256)
+            SELECT $1, name, sha256 FROM unnest($13::text[], $14::bytea[]) AS changed (name, sha256)
+        )
+        SELECT pg_notify($15, $1::bigint::text)
         """,
         *counter,
         author,
@@ -83,33 +100,14 @@ async def append(
         reason,
         request.id if request else None,
         request.digest if request else None,
-    )
-    await session.run(
-        """
-        INSERT INTO history_resources (revision, position, kind, resource_id, before, after)
-        SELECT $1, position, kind, id, before::jsonb, after::jsonb
-        FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
-            WITH ORDINALITY AS changed (kind, id, before, after, position)
-        """,
-        counter.revision,
         [change.kind for change in resources],
         [change.id for change in resources],
         [_json(change.before) for change in resources],
         [_json(change.after) for change in resources],
-    )
-    await session.run(
-        """
-        INSERT INTO change_log (revision, file_name, sha256)
-        SELECT $1, name, sha256 FROM unnest($2::text[], $3::bytea[]) AS changed (name, sha256)
-        """,
-        counter.revision,
         [change.file_name for change in files],
         [change.sha256 for change in files],
+        CHANGES,
     )
-    if parent := traceparent():
-        # before the revision is: whoever is woken by that knows the trace
-        await session.run("SELECT pg_notify($1, $2)", TRACES, f"{counter.revision} {parent}")
-    await session.run("SELECT pg_notify($1, $2)", CHANGES, str(counter.revision))
 
 
 async def answered(session: Session, request_id: str) -> Answered | None:

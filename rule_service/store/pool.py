@@ -29,10 +29,19 @@ ABANDONED_TIMEOUT = "20s"
 Less than COMMAND_TIMEOUT, so that whoever waits for the lock gets it.
 """
 
+IMPATIENT_TIMEOUT = "50ms"
+"""For a lock that somebody holds, where giving way costs little. Less than the server's `deadlock_timeout`."""
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Row: TypeAlias = asyncpg.Record
+
+
+class _PoolConnection(WatchedConnection):
+    def get_reset_query(self) -> str:
+        """Nothing: no setting outlives a transaction here, and it would be a round trip each time one goes back."""
+        return ""
 
 
 class Session:
@@ -99,14 +108,18 @@ class Database:
             yield Session(connection)
 
     @asynccontextmanager
-    async def transaction(self, *, rollback: bool = False) -> AsyncIterator[Session]:
+    async def transaction(self, *, rollback: bool = False, patient: bool = True) -> AsyncIterator[Session]:
         """A READ COMMITTED transaction: committed at the end of the block, or rolled back if asked for or on an error.
 
-        Raises Unavailable. Its message says so when it is not known whether the commit arrived.
+        patient: waits for rows that others hold. Raises Unavailable. Its message says so when it is not known whether
+        the commit arrived.
         """
         # not a stricter level: waiting for the commit lock would then end in a serialisation failure
         async with self._acquired() as connection, _transaction(connection, "READ COMMITTED", rollback=rollback):
-            yield Session(connection)
+            session = Session(connection)
+            if not patient:
+                await session.run(f"SET LOCAL lock_timeout = '{IMPATIENT_TIMEOUT}'")
+            yield session
 
     async def close(self) -> None:
         """Ends all connections, those that are busy after 5 seconds too."""
@@ -211,7 +224,6 @@ async def connect(dsn: str, *, min_size: int = 2, max_size: int = 10) -> Databas
             statement_cache_size=256,
             max_inactive_connection_lifetime=300,
             target_session_attrs=asyncpg.connect_utils.SessionAttribute.read_write,
-            connection_class=WatchedConnection,
             server_settings={
                 **SERVER_SETTINGS,
                 "application_name": "rulecast",
@@ -219,6 +231,7 @@ async def connect(dsn: str, *, min_size: int = 2, max_size: int = 10) -> Databas
                 "jit": "off",  # compiling costs more than these short statements take
             },
             init=_prepare,
+            connection_class=_PoolConnection,
         )
     except asyncpg.ClientConfigurationError:
         raise

@@ -38,11 +38,14 @@ from rule_service.usecases.ports import (
     Kept,
     LoggedChange,
     Page,
+    Parts,
     PlacedTarget,
+    Placement,
     Record,
     RuleFilter,
     ScrapeFilter,
     StoredFile,
+    StoredRule,
 )
 
 
@@ -133,13 +136,19 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await worlds.of_keys(session, keys)
 
-    async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
+    async def parts_of_worlds(self, keys: Collection[str], group_ids: Collection[str]) -> Parts:
         async with self._session() as session:
-            return await rules.keys_for_series(session, group_ids, namespace_ids)
+            return await worlds.parts_of_keys(session, keys, group_ids)
 
-    async def all_keys(self) -> set[str]:
+    async def rules_for_series(
+        self, group_ids: Collection[str], namespace_ids: Collection[str], key: str | None
+    ) -> tuple[StoredRule, ...]:
         async with self._session() as session:
-            return await rules.all_keys(session)
+            return await rules.for_series(session, group_ids, namespace_ids, key)
+
+    async def placements(self, keys: Collection[str] | None) -> tuple[Placement, ...]:
+        async with self._session() as session:
+            return await worlds.placements(session, keys)
 
     async def rendered(self, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
         async with self._session() as session:

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 
 from rule_service.domain.render import RenderedRule
-from rule_service.store.encode import dump, scope_columns, scope_of, warnings_json, warnings_of
-from rule_service.store.pool import Row, Session
+from rule_service.store.encode import Columns, dump, scope_columns, scope_of, warnings_json, warnings_of
+from rule_service.store.pool import Session
 from rule_service.store.records import Stamp
-from rule_service.usecases.ports import Fragment
+from rule_service.usecases.ports import Fragment, Ingredients
 
 BATCH = 5_000
 """Rules written by one statement: more would come near its timeout, and are no faster."""
@@ -19,17 +19,17 @@ _COLUMNS = """
 
 async def of_rules(session: Session, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
     rows = await session.rows(f"SELECT {_COLUMNS} FROM rendered_rules WHERE rule_id = ANY ($1::text[])", list(rule_ids))
-    return {row["rule_id"]: _rule(row) for row in rows}
+    return {row["rule_id"]: rendered_rule_of(row) for row in rows}
 
 
 async def of_keys(session: Session, keys: Collection[str]) -> dict[str, RenderedRule]:
     rows = await session.rows(f"SELECT {_COLUMNS} FROM rendered_rules WHERE key = ANY ($1::text[])", list(keys))
-    return {row["rule_id"]: _rule(row) for row in rows}
+    return {row["rule_id"]: rendered_rule_of(row) for row in rows}
 
 
 async def of_files(session: Session, names: Collection[str]) -> tuple[RenderedRule, ...]:
     rows = await session.rows(f"SELECT {_COLUMNS} FROM rendered_rules WHERE file_name = ANY ($1::text[])", list(names))
-    return tuple(_rule(row) for row in rows)
+    return tuple(rendered_rule_of(row) for row in rows)
 
 
 async def beside(session: Session, rule_ids: Collection[str]) -> dict[str, int]:
@@ -57,16 +57,25 @@ async def files_of_keys(session: Session, keys: Collection[str]) -> set[str]:
     return {row["file_name"] for row in rows}
 
 
-async def fragments(session: Session, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
-    """The stored texts of these files, by file name; a file without any has an empty tuple."""
-    found: dict[str, list[Fragment]] = {name: [] for name in file_names}
+async def ingredients(session: Session, file_names: Collection[str]) -> dict[str, Ingredients]:
+    """What these files are made of, and the hashes of the stored ones, by file name."""
+    fragments: dict[str, list[Fragment]] = {name: [] for name in file_names}
+    hashes: dict[str, bytes] = {}
     rows = await session.rows(
-        "SELECT file_name, rule_id, key, interval, text FROM rendered_rules WHERE file_name = ANY ($1::text[])",
+        """
+        SELECT file_name, rule_id, key, interval, text, NULL AS sha256
+        FROM rendered_rules WHERE file_name = ANY ($1::text[])
+        UNION ALL
+        SELECT name, NULL, NULL, NULL, NULL, sha256 FROM rendered_files WHERE name = ANY ($1::text[])
+        """,
         list(file_names),
     )
-    for row in rows:
-        found[row["file_name"]].append(Fragment(row["rule_id"], row["key"], row["interval"], row["text"]))
-    return {name: tuple(of_file) for name, of_file in found.items()}
+    for name, rule_id, key, interval, text, sha256 in rows:
+        if rule_id is None:
+            hashes[name] = sha256
+        else:
+            fragments[name].append(Fragment(rule_id, key, interval, text))
+    return {name: Ingredients(tuple(of_file), hashes.get(name)) for name, of_file in fragments.items()}
 
 
 async def put(session: Session, stamp: Stamp, rules: Sequence[RenderedRule]) -> None:
@@ -123,7 +132,8 @@ def _values(rule: RenderedRule) -> tuple[str | None, ...]:
     )
 
 
-def _rule(row: Row) -> RenderedRule:
+def rendered_rule_of(row: Columns) -> RenderedRule:
+    """A rendered rule from its row."""
     return RenderedRule(
         rule_id=row["rule_id"],
         key=row["key"],

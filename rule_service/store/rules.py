@@ -8,7 +8,7 @@ from rule_service.store.encode import config_json, rule_of, scope_columns, spec_
 from rule_service.store.groups import down, up
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, as_texts, columns, missing, page_of, record_of
-from rule_service.usecases.ports import Page, Record, RuleFilter
+from rule_service.usecases.ports import Page, Record, RenderedTexts, RuleFilter, StoredRule
 from rulecast.reasons import Reason
 
 _COLUMNS = """
@@ -91,19 +91,28 @@ async def live_at(session: Session, scope: Scope, limit: int) -> tuple[AlertRule
     return tuple(rule_of(row) for row in rows)
 
 
-async def keys_for_series(session: Session, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
+async def for_series(
+    session: Session, group_ids: Collection[str], namespace_ids: Collection[str], key: str | None
+) -> tuple[StoredRule, ...]:
+    """The live rules at the global scope, at these namespaces and these groups, each with what it is rendered to."""
+    of_key = "" if key is None else "AND key = $3"
     rows = await session.rows(
-        """
-        SELECT key FROM rules WHERE scope_level = 'global' AND scope_id = '' AND deleted_at IS NULL
-        UNION
-        SELECT key FROM rules WHERE live_namespace_id = ANY ($1::text[])
-        UNION
-        SELECT key FROM rules WHERE live_group_id = ANY ($2::text[])
+        f"""
+        WITH held AS MATERIALIZED (
+            SELECT * FROM rules WHERE scope_level = 'global' AND scope_id = '' AND deleted_at IS NULL {of_key}
+            UNION ALL
+            SELECT * FROM rules WHERE live_namespace_id = ANY ($1::text[]) {of_key}
+            UNION ALL
+            SELECT * FROM rules WHERE live_group_id = ANY ($2::text[]) {of_key}
+        )
+        SELECT held.*, expr, rendered_rules.labels, annotations
+        FROM held LEFT JOIN rendered_rules ON rule_id = held.id ORDER BY held.id
         """,
         list(namespace_ids),
         list(group_ids),
+        *(() if key is None else (key,)),
     )
-    return {row["key"] for row in rows}
+    return tuple(StoredRule(rule_of(row), _texts(row)) for row in rows)
 
 
 async def keys_around_groups(session: Session, group_ids: Collection[str]) -> set[str]:
@@ -127,12 +136,6 @@ async def keys_of_namespace(session: Session, namespace_id: str) -> set[str]:
         """,
         namespace_id,
     )
-    return {row["key"] for row in rows}
-
-
-async def all_keys(session: Session) -> set[str]:
-    """Every key that has a live rule or a rendered one."""
-    rows = await session.rows("SELECT key FROM rules WHERE deleted_at IS NULL UNION SELECT key FROM rendered_rules")
     return {row["key"] for row in rows}
 
 
@@ -262,6 +265,10 @@ def _values(rule: AlertRule) -> tuple[object, ...]:
         rule.description,
         rule.owner,
     )
+
+
+def _texts(row: Row) -> RenderedTexts | None:
+    return None if row["expr"] is None else RenderedTexts(row["expr"], row["labels"], row["annotations"])
 
 
 def _record(row: Row) -> Record[AlertRule]:

@@ -1,11 +1,12 @@
 """The store and its transactions. A transaction takes the revision, which is the commit lock, and then writes.
 
-Whatever writes holds the lock first, dry runs too. So transactions never wait for each other in a circle, and what
-one of them reads after taking the lock stays true until it commits.
+Whatever is committed holds the lock first. So transactions never wait for each other in a circle, and what one of them
+reads after taking the lock stays true until it commits. A dry run without the lock gives way instead of waiting.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from datetime import UTC, datetime
 
 from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Scope, Target
@@ -30,8 +31,7 @@ from rule_service.store.records import Stamp
 from rule_service.store.tables import table_of
 from rule_service.usecases.ports import (
     Answered,
-    FileFacts,
-    Fragment,
+    Ingredients,
     Kept,
     LoggedChange,
     Record,
@@ -57,9 +57,11 @@ class PostgresStore(PostgresReads):
         return self._database.session()
 
     @asynccontextmanager
-    async def transaction(self, *, rollback: bool = False) -> AsyncIterator["PostgresTransaction"]:
-        async with self._database.transaction(rollback=rollback) as session:
-            if rollback:
+    async def transaction(self, *, rollback: bool = False, locked: bool = True) -> AsyncIterator["PostgresTransaction"]:
+        async with self._database.transaction(rollback=rollback, patient=locked) as session:
+            if not locked:
+                yield PostgresTransaction(session, Stamp(DRY, datetime.now(UTC)))
+            elif rollback:
                 yield PostgresTransaction(session, Stamp(DRY, await history.lock_revision(session)))
             else:
                 yield PostgresTransaction(session)
@@ -81,8 +83,8 @@ class _Snapshot(PostgresReads):
 class PostgresTransaction(PostgresReads):
     """Implements `Transaction`.
 
-    stamp: for a dry run, which holds the lock already. Else none until `take_revision`; a write before that is a
-    mistake in the code and raises RuntimeError.
+    stamp: for a dry run, which holds the lock already or does without. Else none until `take_revision`; a write before
+    that is a mistake in the code and raises RuntimeError.
     """
 
     def __init__(self, session: Session, stamp: Stamp | None = None) -> None:
@@ -300,11 +302,8 @@ class PostgresTransaction(PostgresReads):
     async def delete_rendered(self, rule_ids: Collection[str]) -> None:
         await rendered.delete(self._locked(), rule_ids)
 
-    async def fragments(self, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
-        return await rendered.fragments(self._open, file_names)
-
-    async def file_facts(self, names: Collection[str]) -> dict[str, FileFacts]:
-        return await rendered_files.facts(self._open, names)
+    async def ingredients(self, file_names: Collection[str]) -> dict[str, Ingredients]:
+        return await rendered.ingredients(self._open, file_names)
 
     async def put_files(self, files: Sequence[tuple[Scope, RuleFile]]) -> None:
         await rendered_files.put(self._open, self._stamp, files)

@@ -12,7 +12,8 @@ from rule_service.usecases.bundle_settle import Neighbours, gone_places, new_lab
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
 from rule_service.usecases.ports import Answered, Kept, ResourceChange, RuleFilter, Transaction
-from rule_service.usecases.publish import Edited, Publisher
+from rule_service.usecases.publish import Publisher
+from rule_service.usecases.rendering import Edited
 from rule_service.usecases.restore import carry_out, keys_of_changes
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
@@ -50,7 +51,7 @@ class Bundles:
             await carry_out(transaction, plan.changes)
             keys |= await keys_of_changes(transaction, plan.changes)
             applied = Applied(plan.changes, plan.unchanged)
-            return Edited(applied, plan.changes, frozenset(keys), plan.samples, plan.fields)
+            return Edited(applied, plan.changes, frozenset(keys), samples=plan.samples, fields=plan.fields)
 
         async def first(transaction: Transaction, done: Answered) -> Applied:
             changes = await transaction.changed_by(done.revision)

@@ -5,7 +5,8 @@ from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions
 from rule_service.usecases.expect import KINDS, check_etag, the_kept
 from rule_service.usecases.ports import Kept, Reads, Record, ResourceChange, Transaction
-from rule_service.usecases.publish import Edited, Publisher
+from rule_service.usecases.publish import Publisher
+from rule_service.usecases.rendering import Edited
 from rulecast.errors import AlreadyExists, FailedPrecondition
 from rulecast.reasons import Reason
 

@@ -1,7 +1,7 @@
 """Manual control of delivery: render anew, look at files, wait for rollouts, command deployers."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
 from rule_service.domain.layout import parse_file_name
@@ -9,16 +9,14 @@ from rule_service.domain.model import GroupScope
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions
 from rule_service.usecases.expect import the_group
-from rule_service.usecases.ports import DeployerFacts, FileFacts, Page, Store, StoredFile, Transaction
+from rule_service.usecases.ports import DeployerFacts, FileFacts, Page, Store, StoredFile
 from rule_service.usecases.ports_delivery import Commands, Deployers
-from rule_service.usecases.publish import Edited, Publisher
+from rule_service.usecases.publish import Publisher
+from rule_service.usecases.regenerate import render_anew
 from rule_service.usecases.rollout import Rollout, Until, read_rollout
 from rule_service.usecases.waiting import RolloutWaiter
-from rulecast.errors import FailedPrecondition, InvalidInput, LimitExceeded, NotFound
+from rulecast.errors import FailedPrecondition, NotFound
 from rulecast.reasons import Reason
-
-KEYS_AT_ONCE = 200
-"""Alerts rendered anew in one transaction: it holds the commit lock, and other edits wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class Delivery:
 
     async def regenerate_all(self, options: WriteOptions) -> Regenerated:
         """Renders every alert anew, and has the deployers compare all they have."""
-        return await self._regenerate(await self._store.all_keys(), options)
+        return await self._regenerate(None, options)
 
     async def regenerate_group(self, group_id: str, options: WriteOptions) -> Regenerated:
         """The same for the alerts that have a rule at the group, above or below it. Raises NotFound."""
@@ -65,34 +63,16 @@ class Delivery:
             keys = await transaction.keys_around_groups([group_id])
         return await self._regenerate(keys, options)
 
-    async def _regenerate(self, keys: Collection[str], options: WriteOptions) -> Regenerated:
+    async def _regenerate(self, keys: Collection[str] | None, options: WriteOptions) -> Regenerated:
+        """keys: None is all."""
         started = self._clock()
-        changes: list[Change] = []
-        errors: list[str] = []
-        ordered = sorted(keys)
-        pending = [ordered[at : at + KEYS_AT_ONCE] for at in range(0, len(ordered), KEYS_AT_ONCE)]
-        while pending:
-            batch = pending.pop()
-            try:
-                changes.append(await self._render_anew(batch, options))
-            except (InvalidInput, LimitExceeded) as refused:
-                # one that no longer renders must not keep the others from it: find it, go on without it
-                if len(batch) == 1:
-                    errors.append(f"{batch[0]}: {refused}")
-                else:
-                    middle = len(batch) // 2
-                    pending += [batch[middle:], batch[:middle]]
-        files = await self._store.files_of_keys(keys)
+        placements = await self._store.placements(keys)
+        rendered = await render_anew(self._publisher, placements, options)
+        files = await self._store.files_of_keys({key for placement in placements for key in placement.keys})
         if not options.validate_only:
             await self._commands.resync(None)
         groups = sum(isinstance(parse_file_name(name), GroupScope) for name in files)
-        return Regenerated(groups, len(files), tuple(errors), self._clock() - started, _together(changes))
-
-    async def _render_anew(self, keys: Sequence[str], options: WriteOptions) -> Change:
-        async def edit(transaction: Transaction) -> Edited[None]:
-            return Edited(None, keys=frozenset(keys))
-
-        return (await self._publisher.publish(edit, options)).change
+        return Regenerated(groups, len(files), rendered.errors, self._clock() - started, rendered.change)
 
     async def file(self, name: str) -> StoredFile:
         """A rendered file. Raises NotFound."""
@@ -180,11 +160,3 @@ class Delivery:
                 f"there is no revision {revision}: the newest is {newest}",
                 newest_revision=str(newest),
             )
-
-
-def _together(changes: Sequence[Change]) -> Change:
-    return Change(
-        max((change.revision for change in changes), default=0),
-        tuple(file for change in changes for file in change.files),
-        tuple(warning for change in changes for warning in change.warnings),
-    )

@@ -139,6 +139,52 @@ class Fragment:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """The stored texts of a file's rules; none where it has no rule. sha256: of the stored file, if there is one."""
+
+    fragments: tuple[Fragment, ...]
+    sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Of the worlds of keys, what counts for some groups: without the rules at other groups of their namespaces, unless
+    these are above or below one of the groups.
+
+    rendered: what is stored as rendered for these rules, and at the groups themselves, by rule id.
+    """
+
+    worlds: Mapping[str, KeyWorld]
+    rendered: Mapping[str, RenderedRule]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedTexts:
+    """What a rendered rule has in its file."""
+
+    expr: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRule:
+    """A rule and what it is rendered to, read in one state of the database; None while it is off."""
+
+    rule: AlertRule
+    rendered: RenderedTexts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The keys with rules at a scope. namespace_id: of a group; empty for other scopes, and a group that is gone."""
+
+    scope: Scope
+    namespace_id: str
+    keys: frozenset[str]
+
+
 class FateState(StrEnum):
     """How far a version of a file, or a revision, has come at a deployer. Same names as `Rollout.State`."""
 
@@ -261,12 +307,18 @@ class Reads(Protocol):
         """The worlds of these keys, complete as KeyWorld demands; that of a key without live rules has no rules."""
         ...
 
-    async def keys_for_series(self, group_ids: Collection[str], namespace_ids: Collection[str]) -> set[str]:
-        """Keys that have a live rule at the global scope, at one of the namespaces, or at one of the groups."""
+    async def parts_of_worlds(self, keys: Collection[str], group_ids: Collection[str]) -> "Parts":
+        """What the rules of these keys at these groups, and below, render to depends on no more than this."""
         ...
 
-    async def all_keys(self) -> set[str]:
-        """Every key that has a live rule or a rendered one."""
+    async def rules_for_series(
+        self, group_ids: Collection[str], namespace_ids: Collection[str], key: str | None
+    ) -> tuple["StoredRule", ...]:
+        """The live rules at the global scope, at these namespaces and at these groups; of this key, or of all."""
+        ...
+
+    async def placements(self, keys: Collection[str] | None) -> tuple["Placement", ...]:
+        """Where these keys have live rules or rendered ones, by scope; None is all keys, and all scopes with a file."""
         ...
 
     async def files_of_keys(self, keys: Collection[str]) -> set[str]:
@@ -368,11 +420,10 @@ class Transaction(Reads, Batches, Protocol):
     async def put_rendered(self, rules: Sequence[RenderedRule]) -> None: ...
     async def delete_rendered(self, rule_ids: Collection[str]) -> None: ...
 
-    async def fragments(self, file_names: Collection[str]) -> dict[str, tuple[Fragment, ...]]:
-        """The stored fragments of these files, by file name; a file without fragments has an empty tuple."""
+    async def ingredients(self, file_names: Collection[str]) -> dict[str, Ingredients]:
+        """What each of these files is made of, by file name."""
         ...
 
-    async def file_facts(self, names: Collection[str]) -> dict[str, FileFacts]: ...
     async def put_files(self, files: Sequence[tuple[Scope, RuleFile]]) -> None: ...
     async def delete_files(self, names: Collection[str]) -> None: ...
 
@@ -441,10 +492,12 @@ class ResourceChange:
 class Store(Reads, Protocol):
     """The database. As Reads, each call takes a connection of the pool by itself."""
 
-    def transaction(self, *, rollback: bool = False) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(self, *, rollback: bool = False, locked: bool = True) -> AbstractAsyncContextManager[Transaction]:
         """A READ COMMITTED transaction: committed at the end of the block, rolled back on an exception.
 
         With `rollback` it is rolled back in any case: that is a dry run, and its rows are stamped with revision 0.
+        Not `locked`, a dry run does not take the commit lock. Then its reads are of several states, and it gives way:
+        Conflict where it would have to wait for a row.
         Raises Unavailable(DATABASE_UNAVAILABLE) when the database can not be reached.
         """
         ...

@@ -59,7 +59,8 @@ async def about(transaction: Transaction, keys: Collection[str], changes: Sequen
         return frozenset(keys)
     lineage = await transaction.group_with_ancestors({id for target in targets for id in target.group_ids})
     namespaces = {group.namespace_id for group in lineage.values()}
-    return frozenset(keys) | await transaction.keys_for_series(list(lineage), list(namespaces))
+    around = await transaction.rules_for_series(list(lineage), list(namespaces), None)
+    return frozenset(keys) | {each.rule.key for each in around}
 
 
 async def look(transaction: Transaction, at: About) -> Look:

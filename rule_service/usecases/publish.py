@@ -1,80 +1,40 @@
 """Every edit's way into the database: try it, check what it renders to, then do it under the commit lock.
 
-The edit runs twice. First in a transaction that is rolled back: this finds every mistake, and tells what would be
-rendered. promtool then checks what is new, with no lock held. Then it runs again under the lock, on whatever the
-database holds by then, and is committed if it renders to what was checked; else what is new is checked first.
-A dry run is the first half.
+The edit runs twice. First in a transaction that is rolled back, without the lock: this tells what would be rendered,
+and promtool checks what is new of it. Then it runs again under the lock, on whatever the database holds by then, and
+is committed if it renders to what was checked; else what is new is checked first. Where promtool is not asked, the
+second half is all there is. A dry run is an edit under the lock that is rolled back in the end.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import structlog
 
-from rule_service.domain.index import WorldIndex
-from rule_service.domain.layout import RuleFile, assemble_file, group_names, parse_file_name
-from rule_service.domain.model import KeyWorld, Scope
-from rule_service.domain.render import RenderedRule, render_rule
-from rule_service.usecases.blame import refused_by_promtool, together, with_fields
-from rule_service.usecases.change import (
-    Capture,
-    Change,
-    FileChange,
-    FileChangeKind,
-    Placed,
-    RaisedWarning,
-    WriteOptions,
-    Written,
-)
+from rule_service.domain.render import RenderedRule
+from rule_service.usecases.assembly import Assembled, assemble
+from rule_service.usecases.blame import refused_by_promtool
+from rule_service.usecases.change import Capture, Change, RaisedWarning, WriteOptions, Written
 from rule_service.usecases.permission import check_permission
-from rule_service.usecases.ports import (
-    Answered,
-    Fragment,
-    LoggedChange,
-    Request,
-    ResourceChange,
-    Store,
-    Transaction,
-)
+from rule_service.usecases.ports import Answered, LoggedChange, Request, Store, Transaction
 from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.ports_watch import EditOutcome, EditWatch, Unwatched
 from rule_service.usecases.preview import About, about, compare, look
+from rule_service.usecases.rendering import Differences, Edited, Renderer
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast import tracing
-from rulecast.digest import file_sha256
 from rulecast.errors import Conflict, InvalidInput, RulecastError, Unavailable
 from rulecast.reasons import Reason
 
 T = TypeVar("T")
 
 ATTEMPTS = 10
-"""How often an edit is checked anew because other replicas have changed what it renders to."""
+"""How often an edit is checked anew because others have changed what it renders to."""
 
-RENDERED_INLINE = 20
-"""Up to so many rules are rendered on the event loop; more take long enough to go to a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edited(Generic[T]):
-    """What an edit did in its transaction.
-
-    keys: the alerts whose rules may render differently now. resources: what changed.
-    samples: further rules for promtool to see. fields: where in the request a rule stands, by rule id.
-    answered: the revision in which the same request has done it before.
-    """
-
-    value: T
-    resources: tuple[ResourceChange, ...] = ()
-    keys: frozenset[str] = frozenset()
-    samples: tuple[RenderedRule, ...] = ()
-    fields: Mapping[str, str] = field(default_factory=dict)
-    answered: int = 0
-
-
-_Checked = tuple[str, str]
-"""What promtool sees of a rule: its query before scoping, and its text."""
+TRIED_AT_ONCE = 4
+"""Edits that are tried at the same time: each needs a connection, and more would not be faster."""
 
 Edit = Callable[[Transaction], Awaitable[Edited[T]]]
 
@@ -82,42 +42,16 @@ First = Callable[[Transaction, Answered], Awaitable[T]]
 """Reads what the first call of a request has made."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt(Generic[T]):
-    edited: Edited[T]
-    rendered: Mapping[str, Placed] = field(default_factory=dict)
-    files: tuple[FileChange, ...] = ()
-
-    @property
-    def empty(self) -> bool:
-        """Whether it leaves everything as it is."""
-        return not (self.edited.resources or self.rendered or self.files)
-
-    @property
-    def warnings(self) -> tuple[RaisedWarning, ...]:
-        placed = self.rendered.values()
-        return tuple(RaisedWarning(each.rule.rule_id, warning) for each in placed for warning in each.rule.warnings)
-
-    def written(self, change: Change) -> Written[T]:
-        return Written(self.edited.value, change, self.rendered)
-
-    def unchecked(self, accepted: Collection[_Checked]) -> tuple[RenderedRule, ...]:
-        """What is new and not among what promtool has accepted."""
-        rules = (*(placed.rule for placed in self.rendered.values()), *self.edited.samples)
-        return tuple(rule for rule in rules if _checked(rule) not in accepted)
-
-
 class Publisher:
-    """Runs edits. One for the process. watch: is told how each ended."""
+    """Runs edits. One for the process. checker: None where promtool is not asked. watch: is told how each ended."""
 
     def __init__(
-        self, store: Store, checker: RuleChecker, waiter: RolloutWaiter, watch: EditWatch | None = None
+        self, store: Store, checker: RuleChecker | None, waiter: RolloutWaiter, watch: EditWatch | None = None
     ) -> None:
-        self._store = store
-        self._checker = checker
+        self._parts = _Parts(store, checker)
         self._waiter = waiter
         self._watch = watch or Unwatched()
-        self._turn = asyncio.Lock()
+        self._patient = asyncio.Lock()
 
     async def publish(self, edit: Edit[T], options: WriteOptions, first: First[T] | None = None) -> Written[T]:
         """Runs an edit, or tries it. Raises what the edit raises, InvalidInput for what promtool refuses, and
@@ -128,111 +62,204 @@ class Publisher:
         """
         if first is not None and options.request is not None:
             edit = _once(edit, options.method, options.request, first)
-        edit = _permitted(edit, options.namespaces)
+        run = _Run(self._parts, _permitted(edit, options.namespaces), options)
         try:
-            revision, attempt = await self._publish(edit, options)
+            revision, attempt = await self._published(run)
         except Exception as error:
             self._watch.edited(options.method, _outcome_of(error))
             raise
         if options.validate_only:
             self._watch.edited(options.method, EditOutcome.DRY_RUN)
-            return attempt.written(Change(0, attempt.files, attempt.warnings))
+            return attempt.written(attempt.change(0))
         self._watch.edited(options.method, EditOutcome.COMMITTED if revision else EditOutcome.UNCHANGED)
         revision = revision or attempt.edited.answered
-        rollout = None
+        change = attempt.change(revision)
         if revision:
             # in every line that is logged for this call from now on
             structlog.contextvars.bind_contextvars(revision=revision)
             rollout = await self._waiter.wait(revision, options.wait_timeout, options.wait_until)
-        return attempt.written(Change(revision, attempt.files, attempt.warnings, rollout))
+            change = replace(change, rollout=rollout)
+        return attempt.written(change)
 
-    async def _publish(self, edit: Edit[T], options: WriteOptions) -> tuple[int, _Attempt[T]]:
+    async def _published(self, run: "_Run[T]") -> tuple[int, "_Attempt[T]"]:
         """The revision, 0 where none was made, and what was done or would be."""
-        accepted: set[_Checked] = set()
-        attempt = await (self._try(edit) if options.capture is None else self._preview(edit, options.capture))
-        await self._check(attempt, accepted)
-        revision = 0
-        if not options.validate_only:
-            if not attempt.empty:
-                revision, attempt = await self._commit(edit, accepted, options)
-            if attempt.unchecked(accepted):
-                revision, attempt = await self._commit_in_turn(edit, attempt, accepted, options)
-        return revision, attempt
+        if run.options.validate_only:
+            return 0, await run.dry()
+        unchanged = await run.prepare()
+        if unchanged is not None:
+            return 0, unchanged
+        try:
+            return await run.commit()
+        except _Overtaken:
+            # these take turns, or none would ever be the first
+            async with self._patient:
+                return await run.commit_at_last()
 
-    async def _try(self, edit: Edit[T]) -> _Attempt[T]:
-        async with self._store.transaction(rollback=True) as transaction:
-            return await _run(edit, transaction)
 
-    async def _preview(self, edit: Edit[T], capture: Capture) -> _Attempt[T]:
-        """As `_try`. What has to be looked at is known once it was tried; so it is tried again between two looks."""
-        async with self._store.transaction(rollback=True) as transaction:
-            attempt = await _run(edit, transaction)
+class _Parts:
+    """What all edits share. committing: one of this process at a time waits for the commit lock, and keeps a
+    connection for that.
+    """
+
+    def __init__(self, store: Store, checker: RuleChecker | None) -> None:
+        self.store = store
+        self.checker = checker
+        self.trying = asyncio.Semaphore(TRIED_AT_ONCE)
+        self.committing = asyncio.Lock()
+
+
+class _Attempt(Generic[T]):
+    """What an edit did in a transaction, and what comes of it; assembled: not for one whose files do not matter yet."""
+
+    def __init__(self, edited: Edited[T], differences: Differences, assembled: Assembled) -> None:
+        self.edited = edited
+        self.differences = differences
+        self.assembled = assembled
+
+    @property
+    def empty(self) -> bool:
+        """Whether it leaves everything as it is."""
+        return not (self.edited.resources or self.differences or self.assembled.changes)
+
+    def change(self, revision: int) -> Change:
+        rules = self.differences.new
+        warnings = tuple(RaisedWarning(rule.rule_id, warning) for rule in rules for warning in rule.warnings)
+        return Change(revision, self.assembled.changes, warnings)
+
+    def written(self, change: Change) -> Written[T]:
+        return Written(self.edited.value, change, self.assembled.placed)
+
+    async def store(self, transaction: Transaction, options: WriteOptions) -> None:
+        """Writes down what was rendered, and the history."""
+        assembled, differences = self.assembled, self.differences
+        await transaction.put_rendered(differences.new)
+        await transaction.delete_rendered([rule.rule_id for rule in differences.gone])
+        await transaction.put_files(assembled.files)
+        await transaction.delete_files(assembled.deleted)
+        await transaction.log(
+            options.author,
+            options.method,
+            self.edited.resources,
+            [LoggedChange(each.name, each.sha256) for each in assembled.changes],
+            reason=options.reason,
+            request=options.request,
+        )
+
+
+class _Run(Generic[T]):
+    """One edit on its way."""
+
+    def __init__(self, parts: _Parts, edit: Edit[T], options: WriteOptions) -> None:
+        self._parts = parts
+        self._edit = edit
+        self.options = options
+        self._renderer = Renderer()
+        self._accepted: set[tuple[str, str]] = set()
+
+    async def dry(self) -> _Attempt[T]:
+        """All but the commit."""
+        capture = self.options.capture
+        attempt = await (self._dry() if capture is None else self._preview(capture))
+        await self._check(self._unchecked(attempt), attempt.edited.fields)
+        return attempt
+
+    async def _dry(self) -> _Attempt[T]:
+        async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+            return await self._attempt(transaction)
+
+    async def _preview(self, capture: Capture) -> _Attempt[T]:
+        """As `_dry`. What has to be looked at is known once it was tried; so it is tried again between two looks."""
+        async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+            attempt = await self._attempt(transaction)
             at = await _about(transaction, attempt)
         for _ in range(ATTEMPTS):
-            async with self._store.transaction(rollback=True) as transaction:
+            async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
                 before = await look(transaction, at)
-                attempt = await _run(edit, transaction)
+                attempt = await self._attempt(transaction)
+                await attempt.store(transaction, self.options)
                 after = await look(transaction, at)
                 now = await _about(transaction, attempt)
             if now == at:
-                facts = (attempt.files, attempt.edited.resources, attempt.warnings)
+                change = attempt.change(0)
+                facts = (change.files, attempt.edited.resources, change.warnings)
                 capture.preview = await asyncio.to_thread(compare, before, after, *facts)
                 return attempt
             at = now
         raise _contention()
 
-    async def _commit(
-        self, edit: Edit[T], accepted: Collection[_Checked], options: WriteOptions
-    ) -> tuple[int, _Attempt[T]]:
-        """The revision, and what was committed. 0: nothing differs, or what was rendered is not all checked yet."""
+    async def prepare(self) -> _Attempt[T] | None:
+        """Has promtool check what the edit would render now. The attempt, where it would leave everything as it is."""
+        if self._parts.checker is None:
+            return None
+        attempt = await self._tried()
+        await self._check(self._unchecked(attempt), attempt.edited.fields)
+        return attempt if attempt.empty else None
+
+    async def commit(self) -> tuple[int, _Attempt[T]]:
+        """The revision, and what was committed. 0: nothing differs. Raises _Overtaken."""
         with tracing.span("commit") as committing:
-            revision, attempt = await self._under_lock(edit, accepted, options)
+            revision, attempt = await self._under_lock()
             committing.note(revision=revision)
             return revision, attempt
 
-    async def _under_lock(
-        self, edit: Edit[T], accepted: Collection[_Checked], options: WriteOptions
-    ) -> tuple[int, _Attempt[T]]:
+    async def _under_lock(self) -> tuple[int, _Attempt[T]]:
         try:
-            async with self._store.transaction() as transaction:
+            async with self._parts.committing, self._parts.store.transaction() as transaction:
                 # before anything is read: this row is the commit lock
                 revision = await transaction.take_revision()
-                attempt = await _run(edit, transaction)
-                if attempt.unchecked(accepted) or attempt.empty:
-                    raise _NotCommitted
-                await transaction.log(
-                    options.author,
-                    options.method,
-                    attempt.edited.resources,
-                    [LoggedChange(each.name, each.sha256) for each in attempt.files],
-                    reason=options.reason,
-                    request=options.request,
-                )
-        except _NotCommitted:
+                attempt = await self._attempt(transaction)
+                if unchecked := self._unchecked(attempt):
+                    raise _Overtaken(unchecked, attempt.edited.fields)
+                if attempt.empty:
+                    raise _NothingDiffers
+                await attempt.store(transaction, self.options)
+        except _NothingDiffers:
             return 0, attempt
         return revision, attempt
 
-    async def _commit_in_turn(
-        self, edit: Edit[T], attempt: _Attempt[T], accepted: set[_Checked], options: WriteOptions
-    ) -> tuple[int, _Attempt[T]]:
-        """As `_commit`, for an edit that others have overtaken: these take turns, or none would ever be the first."""
-        async with self._turn:
-            for _ in range(ATTEMPTS):
-                await self._check(attempt, accepted)
-                revision, attempt = await self._commit(edit, accepted, options)
-                if not attempt.unchecked(accepted):
-                    return revision, attempt
+    async def commit_at_last(self) -> tuple[int, _Attempt[T]]:
+        """As `commit`, for an edit that others have overtaken. Raises Conflict where they go on and on."""
+        for _ in range(ATTEMPTS):
+            try:
+                return await self.commit()
+            except _Overtaken as overtaken:
+                await self._check(overtaken.unchecked, overtaken.fields)
         raise _contention()
 
-    async def _check(self, attempt: _Attempt[T], accepted: set[_Checked]) -> None:
-        rules = attempt.unchecked(accepted)
-        if not rules:
+    async def _tried(self) -> _Attempt[T]:
+        async with self._parts.trying:
+            try:
+                async with self._parts.store.transaction(rollback=True, locked=False) as transaction:
+                    return await self._attempt(transaction, only_what_differs=True)
+            except Unavailable:
+                raise
+            except RulecastError:
+                pass  # it may have seen half of another edit: the word that counts is spoken under the lock
+        async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+            return await self._attempt(transaction, only_what_differs=True)
+
+    async def _attempt(self, transaction: Transaction, *, only_what_differs: bool = False) -> _Attempt[T]:
+        edited = await self._edit(transaction)
+        differences = await self._renderer.differences(transaction, edited)
+        if only_what_differs and not edited.files:
+            return _Attempt(edited, differences, Assembled())
+        return _Attempt(edited, differences, await assemble(transaction, differences, edited.files))
+
+    async def _check(self, rules: Sequence[RenderedRule], fields: Mapping[str, str]) -> None:
+        if self._parts.checker is None or not rules:
             return
         with tracing.span("validate", rules=len(rules)):
-            failures = await self._checker.check(rules)
+            failures = await self._parts.checker.check(rules)
         if failures:
-            raise InvalidInput(tuple(refused_by_promtool(failure, attempt.edited.fields) for failure in failures))
-        accepted.update(_checked(rule) for rule in rules)
+            raise InvalidInput(tuple(refused_by_promtool(failure, fields) for failure in failures))
+        self._accepted.update((rule.source_query, rule.text) for rule in rules)
+
+    def _unchecked(self, attempt: _Attempt[T]) -> list[RenderedRule]:
+        """What is new and not among what promtool has accepted."""
+        if self._parts.checker is None:
+            return []
+        rules = (*attempt.differences.new, *attempt.edited.samples)
+        return [rule for rule in rules if (rule.source_query, rule.text) not in self._accepted]
 
 
 def _once(edit: Edit[T], method: str, request: Request, first: First[T]) -> Edit[T]:
@@ -271,95 +298,21 @@ def _permitted(edit: Edit[T], namespaces: frozenset[str] | None) -> Edit[T]:
 
 async def _about(transaction: Transaction, attempt: _Attempt[T]) -> About:
     keys = await about(transaction, attempt.edited.keys, attempt.edited.resources)
-    return About(keys, tuple(each.name for each in attempt.files))
+    return About(keys, tuple(each.name for each in attempt.assembled.changes))
 
 
 def _contention() -> Conflict:
     return Conflict.of("", Reason.CONTENTION, "others kept changing the same alert meanwhile: try again")
 
 
-def _checked(rule: RenderedRule) -> _Checked:
-    return rule.source_query, rule.text
-
-
-class _NotCommitted(Exception):
+class _NothingDiffers(Exception):
     """Leaves the transaction without committing it."""
 
 
-async def _run(edit: Edit[T], transaction: Transaction) -> _Attempt[T]:
-    edited = await edit(transaction)
-    if not edited.keys:
-        return _Attempt(edited)
-    before = await transaction.rendered_of_keys(edited.keys)
-    after = await _render(await transaction.key_worlds(edited.keys), edited.fields)
-    new = tuple(rule for id, rule in after.items() if before.get(id) != rule)
-    gone = tuple(id for id in before if id not in after)
-    await transaction.put_rendered(new)
-    await transaction.delete_rendered(gone)
-    # a rule that has moved is in two files
-    left = {before[rule.rule_id].file_name for rule in new if rule.rule_id in before}
-    touched = {rule.file_name for rule in new} | {before[id].file_name for id in gone} | left
-    fragments = await transaction.fragments(touched)
-    groups = _groups(fragments)
-    placed = {rule.rule_id: Placed(rule, groups[rule.rule_id]) for rule in new}
-    return _Attempt(edited, placed, await _assemble(transaction, fragments))
+class _Overtaken(Exception):
+    """What is rendered under the lock is not what was checked before."""
 
-
-def _groups(fragments: Mapping[str, Sequence[Fragment]]) -> dict[str, str]:
-    """The Prometheus group of each rule of these files, by rule id."""
-    groups: dict[str, str] = {}
-    for name, rules in fragments.items():
-        by_key = group_names(_scope_of(name), rules)
-        groups.update((rule.rule_id, by_key[rule.key]) for rule in rules)
-    return groups
-
-
-async def _render(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> dict[str, RenderedRule]:
-    if sum(len(world.rules) for world in worlds.values()) <= RENDERED_INLINE:
-        return _rendered(worlds, fields)
-    return await asyncio.to_thread(_rendered, worlds, fields)
-
-
-def _rendered(worlds: Mapping[str, KeyWorld], fields: Mapping[str, str]) -> dict[str, RenderedRule]:
-    """By rule id. Raises what is wrong with any of them, all at once."""
-    rendered, errors = {}, []
-    for world in worlds.values():
-        index = WorldIndex(world)
-        for rule in world.rules:
-            if rule.enabled:
-                try:
-                    rendered[rule.id] = render_rule(rule, index)
-                except RulecastError as error:
-                    errors.append(with_fields(error, rule.id, fields))
-    if errors:
-        raise together(errors)
-    return rendered
-
-
-async def _assemble(transaction: Transaction, fragments: Mapping[str, Sequence[Fragment]]) -> tuple[FileChange, ...]:
-    """Puts together files from their rules' stored texts, and stores those with other bytes than before."""
-    facts = await transaction.file_facts(fragments)
-    changed: list[tuple[Scope, RuleFile]] = []
-    changes: list[FileChange] = []
-    for name in sorted(fragments):
-        if not fragments[name]:
-            if name in facts:
-                changes.append(FileChange(name, FileChangeKind.DELETED, 0, None))
-            continue
-        scope = _scope_of(name)
-        file = assemble_file(scope, fragments[name])
-        digest = file_sha256(file.content)
-        if name not in facts or facts[name].sha256 != digest:
-            kind = FileChangeKind.MODIFIED if name in facts else FileChangeKind.ADDED
-            changed.append((scope, file))
-            changes.append(FileChange(name, kind, file.rule_count, digest))
-    await transaction.put_files(changed)
-    await transaction.delete_files([each.name for each in changes if each.kind is FileChangeKind.DELETED])
-    return tuple(changes)
-
-
-def _scope_of(file_name: str) -> Scope:
-    scope = parse_file_name(file_name)
-    if scope is None:
-        raise ValueError(f"not the name of a rule file: {file_name}")
-    return scope
+    def __init__(self, unchecked: Sequence[RenderedRule], fields: Mapping[str, str]) -> None:
+        super().__init__()
+        self.unchecked = unchecked
+        self.fields = fields

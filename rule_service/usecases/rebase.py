@@ -9,7 +9,8 @@ from rule_service.domain.wording import shown
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.expect import found, the_template
 from rule_service.usecases.ports import ResourceChange, RuleFilter, Transaction
-from rule_service.usecases.publish import Edited, Publisher
+from rule_service.usecases.publish import Publisher
+from rule_service.usecases.rendering import Edited
 from rulecast.errors import InvalidInput, NotFound, Violation
 from rulecast.reasons import Reason
 

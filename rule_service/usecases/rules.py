@@ -4,13 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from rule_service.domain.check import check_rule
-from rule_service.domain.model import AlertRule, AlertSpec, Config, MergeStrategy, Scope
+from rule_service.domain.model import AlertRule, AlertSpec, Config, GroupScope, MergeStrategy, Scope
+from rule_service.domain.reach import Everything, Reach, Settings, Standing
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.deleted import id_of_deleted
 from rule_service.usecases.expect import check_etag, found, the_live_rule, the_scope, the_template
 from rule_service.usecases.ports import Answered, Reads, Record, ResourceChange, Transaction
-from rule_service.usecases.publish import Edit, Edited, First, Publisher
+from rule_service.usecases.publish import Edit, First, Publisher
+from rule_service.usecases.rendering import Edited
 from rule_service.usecases.restore import restore_rule
 from rule_service.usecases.show import ShownRule, shown_rules
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, Violation
@@ -145,8 +147,17 @@ def _edited(record: Record[AlertRule], before: AlertRule | None, after: AlertRul
         record,
         (ResourceChange("rule", id, before, after),),
         frozenset([record.value.key]),
+        _reach(record.value, before, after),
         fields={id: "rule"},
     )
+
+
+def _reach(rule: AlertRule, before: AlertRule | None, after: AlertRule | None) -> Reach:
+    if not isinstance(rule.scope, GroupScope):
+        return Everything()
+    if before is not None and after is not None and before.priority == after.priority:
+        return Settings(rule.scope.group_id)
+    return Standing(rule.scope.group_id)
 
 
 def _refuse_immutable(before: AlertRule, after: AlertRule) -> None:

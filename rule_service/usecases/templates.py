@@ -12,7 +12,8 @@ from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.deleted import purge, refuse_deleted, the_deleted
 from rule_service.usecases.expect import check_etag, the_kept, the_template
 from rule_service.usecases.ports import Record, ResourceChange, Transaction
-from rule_service.usecases.publish import Edited, Publisher
+from rule_service.usecases.publish import Publisher
+from rule_service.usecases.rendering import Edited
 from rulecast.errors import NotFound, RulecastError
 from rulecast.reasons import Reason
 

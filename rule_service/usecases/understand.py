@@ -5,12 +5,22 @@ from dataclasses import dataclass
 
 from rule_service.domain.explain import Explanation, effective_rules, explain_rule
 from rule_service.domain.index import WorldIndex
+from rule_service.domain.merge import Merged
 from rule_service.domain.model import AlertRule, Group, GroupScope, KeyWorld, Namespace, NamespaceScope, Scope, Target
 from rule_service.domain.resolve import resolve
 from rule_service.usecases.expect import found, the_live_rule
-from rule_service.usecases.ports import Reads
+from rule_service.usecases.ports import Reads, RenderedTexts
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveRule:
+    """A rule that won, with its whole config. rendered: as its file has it; None while the alert is off."""
+
+    rule: AlertRule
+    merged: Merged
+    rendered: RenderedTexts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +29,7 @@ class Effective:
 
     target_id: str
     labels: Mapping[str, str]
-    rules: tuple[Explanation, ...]
+    rules: tuple[EffectiveRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +88,19 @@ class Understanding:
             group = shown.group_name(beside.get(rule.id, 1))
         return Explained(world.key, labels or {}, shown, _in_order(explanations, shown), group)
 
-    async def _effective(self, labels: Mapping[str, str], key: str | None) -> tuple[Explanation, ...]:
-        keys = {key} if key else await self._keys_for(labels)
-        worlds = await self._reads.key_worlds(keys)
-        return effective_rules(worlds.values(), labels)
-
-    async def _keys_for(self, labels: Mapping[str, str]) -> set[str]:
-        """The keys of which a rule can hold the series: nothing else of the database is looked at."""
-        namespaces = (await self._reads.all_namespaces()).values()
-        present = [each for each in namespaces if labels.get(each.label)]
+    async def _effective(self, labels: Mapping[str, str], key: str | None) -> tuple[EffectiveRule, ...]:
+        """Nothing of the database is looked at but the rules whose scope holds the series."""
+        namespaces = await self._reads.all_namespaces()
+        present = [each for each in namespaces.values() if labels.get(each.label)]
         groups = await self._reads.groups_by_label_value([(each.id, labels[each.label]) for each in present])
         lineage = await self._reads.group_with_ancestors(list(groups))
-        return await self._reads.keys_for_series(list(lineage), [each.id for each in present])
+        held = await self._reads.rules_for_series(list(lineage), [each.id for each in present], key)
+        rendered = {each.rule.id: each.rendered for each in held}
+        of_key: dict[str, list[AlertRule]] = {}
+        for each in held:
+            of_key.setdefault(each.rule.key, []).append(each.rule)
+        worlds = (KeyWorld(name, namespaces, lineage, tuple(rules)) for name, rules in of_key.items())
+        return tuple(EffectiveRule(rule, merged, rendered[rule.id]) for rule, merged in effective_rules(worlds, labels))
 
     async def _series_of(self, target_id: str, field: str) -> tuple[Target, Mapping[str, str]]:
         """The target, and the labels of its series that decide about rules."""

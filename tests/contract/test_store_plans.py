@@ -112,6 +112,10 @@ Query = Callable[[Session], Awaitable[Any]]
 QUERIES: dict[str, tuple[Query, str]] = {
     "a rule by id": (lambda s: rules.get(s, "r77"), "rules_pkey"),
     "the world of a key": (lambda s: worlds.of_keys(s, ["k77"]), "rules_live_key"),
+    "the part of a world around a group": (
+        lambda s: worlds.parts_of_keys(s, ["k77"], ["g77"]),
+        "rules_live_key|rules_key",
+    ),
     "rules of a key": (lambda s: rules.page(s, "", 50, RuleFilter(key="k77")), "rules_live_key|rules_key"),
     "rules of a key, deleted too": (
         lambda s: rules.page(s, "", 50, RuleFilter(key="k70", show_deleted=True)),
@@ -139,7 +143,8 @@ QUERIES: dict[str, tuple[Query, str]] = {
         "rules_live_scope|rules_scope",
     ),
     "live rules at the global scope": (lambda s: rules.live_at(s, GlobalScope(), 50), "rules_live_scope|rules_scope"),
-    "keys for a series": (lambda s: rules.keys_for_series(s, ["g77"], ["default"]), "rules_live_group"),
+    "rules for a series": (lambda s: rules.for_series(s, ["g77"], ["default"], None), "rules_live_group"),
+    "rules of a key for a series": (lambda s: rules.for_series(s, ["g77"], ["default"], "k77"), "rules_live_group"),
     "keys around a group": (lambda s: rules.keys_around_groups(s, ["g150"]), "rules_live_group"),
     "a group by label value": (lambda s: groups.by_label_value(s, [("default", "g77")]), "groups_label_value_excl"),
     "the ancestors of a group": (lambda s: groups.with_ancestors(s, ["g1999"]), "groups_pkey"),
@@ -193,7 +198,7 @@ QUERIES: dict[str, tuple[Query, str]] = {
     "templates of a severity": (lambda s: templates.page(s, "", 50, TemplateFilter("s77")), "templates_severity"),
     "rendered rules of a key": (lambda s: rendered.of_keys(s, ["k77"]), "rendered_rules_key"),
     "rendered rules by id": (lambda s: rendered.of_rules(s, ["r77", "r78"]), "rendered_rules_pkey"),
-    "the fragments of a file": (lambda s: rendered.fragments(s, ["group-g77.yml"]), "rendered_rules_file"),
+    "what a file is made of": (lambda s: rendered.ingredients(s, ["group-g77.yml"]), "rendered_rules_file"),
     "how many rules are beside one": (lambda s: rendered.beside(s, ["r77"]), "rendered_rules_file"),
     "a file by name": (lambda s: files.get(s, "group-g77.yml"), "rendered_files_pkey"),
     "a page of revisions": (lambda s: revisions.page(s, 15_000, 50, RevisionFilter()), "history_pkey"),
@@ -250,7 +255,8 @@ def complaint_about(plan: list[dict[str, Any]], index: str) -> str | None:
     used = {node["Index Name"] for node in plan if "Index Name" in node}
     if not used & set(index.split("|")):
         return f"used {used}, not {index}"
-    scanned = {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} - {"namespaces"}
+    done = [node for node in plan if node["Actual Loops"]]
+    scanned = {node["Relation Name"] for node in done if node["Node Type"] == "Seq Scan"} - {"namespaces"}
     if scanned:
         return f"read all of {scanned}"
     dropped = sum(node.get("Rows Removed by Filter", 0) * node["Actual Loops"] for node in plan)

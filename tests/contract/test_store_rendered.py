@@ -10,7 +10,7 @@ from rule_service.domain.model import GlobalScope, GroupScope, Namespace
 from rule_service.domain.render import render_key
 from rule_service.domain.warning import RuleWarning
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports import Fragment, LoggedChange
+from rule_service.usecases.ports import Fragment, Ingredients, LoggedChange
 from rulecast.digest import file_sha256
 from rulecast.errors import Position
 from tests.support.store import add, open_database, publish, rendered, writing
@@ -59,12 +59,14 @@ async def test_rendering_again_replaces_and_deletes(store: PostgresStore) -> Non
 async def test_fragments_are_found_by_file(store: PostgresStore) -> None:
     async with writing(store) as transaction:
         await transaction.put_rendered([rendered(PROD), rendered(OTHER, interval="1m"), rendered(GLOBAL)])
-        found = await transaction.fragments(["group-prod.yml", "namespace-env.yml"])
-    assert set(found["group-prod.yml"]) == {
+        await transaction.put_files([(GroupScope("prod"), RuleFile("group-prod.yml", b"prod", 2))])
+        found = await transaction.ingredients(["group-prod.yml", "namespace-env.yml"])
+    assert set(found["group-prod.yml"].fragments) == {
         Fragment("group-prod", KEY, None, rendered(PROD).text),
         Fragment("other", "other", "1m", rendered(OTHER).text),
     }
-    assert found["namespace-env.yml"] == ()
+    assert found["group-prod.yml"].sha256 == file_sha256(b"prod")
+    assert found["namespace-env.yml"] == Ingredients((), None)
 
 
 async def test_rules_of_one_file_and_interval_are_counted(store: PostgresStore) -> None:
@@ -87,8 +89,6 @@ async def test_a_file_comes_back_as_it_was_stored(store: PostgresStore) -> None:
     facts = stored.facts
     assert (facts.name, facts.scope, facts.sha256) == ("group-prod.yml", GroupScope("prod"), file_sha256(content))
     assert (facts.revision, facts.rule_count, facts.size) == (revision, 3, len(content))
-    async with writing(store) as transaction:
-        assert await transaction.file_facts(["group-prod.yml", "none.yml"]) == {"group-prod.yml": facts}
     assert (await store.files("", 9)).items == (facts,)
     assert await store.file("none.yml") is None
 
@@ -118,7 +118,7 @@ async def test_many_rules_are_stored_in_batches(store: PostgresStore, monkeypatc
     await add(store, *many)
     async with writing(store) as transaction:
         await transaction.put_rendered([rendered(each) for each in many])
-        assert len((await transaction.fragments(["global.yml"]))["global.yml"]) == 1_000
+        assert len((await transaction.ingredients(["global.yml"]))["global.yml"].fragments) == 1_000
     assert (await store.beside(["r0"])) == {"r0": 1_000}
 
 

@@ -277,3 +277,17 @@ async def test_the_kernel_looks_after_the_connections_of_the_pool(
 async def test_an_abandoned_transaction_is_ended_by_the_server(pool: Database) -> None:
     async with pool.session() as session:
         assert await session.value("SHOW idle_in_transaction_session_timeout") == "20s"
+
+
+async def test_a_dry_run_without_the_lock_gives_way(store: PostgresStore) -> None:
+    """It does not wait for the commit lock, and for a row that a writer holds only for a moment."""
+    await add(store, Namespace("env", "env"), Namespace("dc", "dc"))
+    async with writing(store) as transaction:
+        await transaction.update_namespace(Namespace("env", "env", 1))
+        async with store.transaction(rollback=True, locked=False) as dry:
+            assert (await dry.update_namespace(Namespace("dc", "dc", 2))).revision == 0
+        with pytest.raises(Conflict) as refused:
+            async with store.transaction(rollback=True, locked=False) as dry:
+                await dry.update_namespace(Namespace("env", "env", 2))
+        assert refused.value.reason is Reason.CONCURRENT_CHANGE
+    assert (await store.all_namespaces())["env"].policy_priority == 1

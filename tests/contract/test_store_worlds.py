@@ -1,12 +1,15 @@
 """What decides about a key is found whole, at any depth of the groups' trees, and nothing else is."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from rule_service.domain.model import GroupScope, Namespace
+from rule_service.domain.layout import RuleFile
+from rule_service.domain.model import GlobalScope, GroupScope, Namespace, NamespaceScope
 from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
+from rule_service.usecases.ports import Placement, RenderedTexts, StoredRule
 from tests.support.store import add, open_database, rendered, writing
 from tests.support.worlds import KEY, group, rule
 
@@ -62,7 +65,7 @@ async def test_a_deleted_rule_is_in_no_world(store: PostgresStore) -> None:
         await transaction.delete_rule("group-side")
     world = (await store.key_worlds([KEY]))[KEY]
     assert (world.rules, dict(world.groups)) == ((), {})
-    assert await store.all_keys() == set()
+    assert await store.placements(None) == ()
 
 
 async def test_keys_are_found_around_groups(store: PostgresStore) -> None:
@@ -82,17 +85,35 @@ async def test_keys_are_found_around_groups(store: PostgresStore) -> None:
         assert await transaction.keys_around_groups([]) == set()
         assert await transaction.keys_of_namespace("env") == {"above", "there", "below", "beside", "namespace"}
         assert await transaction.keys_of_namespace("default") == set()
-    assert await store.keys_for_series(["bottom"], ["env"]) == {"below", "namespace", "global"}
-    assert await store.keys_for_series([], []) == {"global"}
 
 
-async def test_all_keys_counts_rendered_ones_too(store: PostgresStore) -> None:
+async def test_rules_are_found_for_a_series_with_what_they_are_rendered_to(store: PostgresStore) -> None:
+    bottom, off = rule("group:bottom"), rule("namespace:env", enabled=False)
+    await add(store, bottom, off, rule("global", id="o", key="other"), rule("group:side", id="s"))
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(bottom)])
+    texts = RenderedTexts('cpu{env=~"a|b"} > 90', {"severity": "warning"}, {"summary": "{{ $value }} %"})
+    of_key = (StoredRule(bottom, texts), StoredRule(off, None))
+    other = StoredRule(rule("global", id="o", key="other"), None)
+    assert await store.rules_for_series(["bottom"], ["env"], None) == (*of_key, other)
+    assert await store.rules_for_series(["bottom"], ["env"], KEY) == of_key
+
+
+async def test_keys_are_placed_where_they_have_rules_or_rendered_ones(store: PostgresStore) -> None:
     kept = rule("group:side", key="rendered")
-    await add(store, kept, rule("global"))
+    await add(store, kept, rule("global"), rule("group:top"), rule("group:top", id="b", key="other"))
     async with writing(store) as transaction:
         await transaction.put_rendered([rendered(kept)])
         await transaction.delete_rule(kept.id)
-    assert await store.all_keys() == {KEY, "rendered"}
+        await transaction.put_files([(NamespaceScope("dc"), RuleFile("namespace-dc.yml", b"", 0))])
+    everywhere, side = (
+        Placement(GlobalScope(), "", frozenset([KEY])),
+        Placement(GroupScope("side"), "env", frozenset(["rendered"])),
+    )
+    top = Placement(GroupScope("top"), "env", frozenset([KEY, "other"]))
+    left = Placement(NamespaceScope("dc"), "", frozenset())
+    assert await store.placements(None) == (everywhere, side, top, left)
+    assert await store.placements([KEY, "rendered"]) == (everywhere, side, replace(top, keys=frozenset([KEY])))
 
 
 async def test_a_deep_tree_is_walked_to_its_end(store: PostgresStore, pool: Database) -> None:
@@ -120,3 +141,27 @@ async def test_groups_of_a_scope_are_listed_for_deletion(store: PostgresStore) -
         assert [each.id for each in await transaction.groups_of_namespace("env", 2)] == ["bottom", "middle"]
         assert [each.id for each in await transaction.live_rules_at(GroupScope("top"), 9)] == ["b", "group-top"]
         assert [each.id for each in await transaction.live_rules_at(GroupScope("top"), 1)] == ["b"]
+
+
+async def test_a_part_of_a_world_leaves_out_the_rules_beside_a_group(store: PostgresStore) -> None:
+    ruled = [rule(f"group:{id}") for id in ("top", "middle", "bottom", "side", "dc-a")]
+    await add(store, *ruled, rule("global"), rule("namespace:env"), rule("namespace:dc"))
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(each) for each in ruled])
+    parts = await store.parts_of_worlds([KEY, "unused"], ["middle"])
+    everywhere = {"global", "namespace-env", "namespace-dc", "group-dc-a"}
+    assert {each.id for each in parts.worlds[KEY].rules} == everywhere | {"group-top", "group-middle", "group-bottom"}
+    assert parts.worlds["unused"].rules == ()
+    assert set(parts.rendered) == {"group-top", "group-middle", "group-bottom", "group-dc-a"}
+    assert parts.rendered["group-top"] == rendered(ruled[0])
+    whole = (await store.parts_of_worlds([KEY], ["side", "dc-a"])).worlds[KEY]
+    assert {each.id for each in whole.rules} == {each.id for each in (await store.key_worlds([KEY]))[KEY].rules}
+
+
+async def test_what_is_rendered_at_a_group_is_in_its_part_also_without_a_rule(store: PostgresStore) -> None:
+    gone = rule("group:side")
+    await add(store, gone)
+    async with writing(store) as transaction:
+        await transaction.put_rendered([rendered(gone)])
+        await transaction.delete_rule(gone.id)
+    assert set((await store.parts_of_worlds([KEY], ["side"])).rendered) == {gone.id}

@@ -11,7 +11,7 @@ import yaml
 from rule_service.changelog.wake import Signal
 from rule_service.domain.model import AlertSpec, AlertTemplate, Config, Parameter, ParameterType, Scope
 from rule_service.library import load_library
-from rule_service.promtool import NoChecker, PromtoolChecker
+from rule_service.promtool import PromtoolChecker
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.heartbeats import PostgresHeartbeats
 from rule_service.store.pool import Database
@@ -73,7 +73,7 @@ class Edits:
         self.wakeups = Signal()
         self.commands = ToldCommands()
         waiter = RolloutWaiter(store, self.wakeups)
-        checker = PromtoolChecker(Promtool(promtool), at_once=2) if promtool is not None else NoChecker()
+        checker = PromtoolChecker(Promtool(promtool), at_once=2) if promtool is not None else None
         publisher = Publisher(store, checker, waiter)
         self.publisher = publisher
         self.namespaces = NamespaceEdits(publisher)

@@ -21,12 +21,18 @@ CPU = world(RULES, ENV)
 
 def test_effective_rules_are_one_for_each_key_by_key() -> None:
     found = effective_rules([OTHER, CPU], {"env": "dev"})
-    assert [(each.rule.key, each.rule.id) for each in found] == [("disk", "disk-dev"), ("high-cpu", "group-dev")]
-    assert [each.rule.id for each in effective_rules([OTHER, CPU], {"env": "prod-eu"})] == ["group-prod"]
+    assert [(rule.key, rule.id) for rule, _ in found] == [("disk", "disk-dev"), ("high-cpu", "group-dev")]
+    assert [rule.id for rule, _ in effective_rules([OTHER, CPU], {"env": "prod-eu"})] == ["group-prod"]
 
 
-def test_an_effective_rule_tells_all_about_itself() -> None:
-    [found] = effective_rules([CPU], {"env": "prod-eu", "instance": "web-1"})
+def test_an_effective_rule_needs_only_those_that_hold_the_series() -> None:
+    labels = {"env": "prod-eu"}
+    holding = world(RULES[:3], ENV[:2])
+    assert effective_rules([holding], labels) == effective_rules([CPU], labels)
+
+
+def test_a_rule_tells_all_about_itself() -> None:
+    found = explain_rule(RULES[2], WorldIndex(CPU), {"env": "prod-eu", "instance": "web-1"})
     assert found.rendered is not None
     assert found.rendered.source_query == "cpu > 80"
     assert found.rendered.expr == 'cpu{env=~"prod|prod-eu"} > 80'
@@ -45,8 +51,9 @@ def test_an_effective_rule_tells_all_about_itself() -> None:
 
 
 def test_an_alert_that_is_off_is_effective_and_in_no_file() -> None:
-    [found] = effective_rules([CPU], {"env": "dev"})
-    assert found.rule.enabled is False
+    [(off, _)] = effective_rules([CPU], {"env": "dev"})
+    assert off.enabled is False
+    found = explain_rule(off, WorldIndex(CPU), {"env": "dev"})
     assert found.rendered is None
     assert found.group_name(beside=0) is None
     assert found.merged.config.parameters == {"threshold": 95.0}

@@ -13,6 +13,7 @@ from rule_service.domain.model import ScopeMode
 from rule_service.domain.promql.selectors import find_selectors
 from rule_service.domain.promql.shape import Branch, Selector, WrittenMatcher
 from rule_service.domain.promql.tokens import FIELD, Lines, position_of, syntax_error
+from rule_service.domain.remembered import remembered
 from rulecast.errors import InvalidInput, Position
 from rulecast.reasons import Reason
 
@@ -68,13 +69,18 @@ def scope_query(
     is left to scope, though the mode is manual or the rule has a scope of its own; QUERY_NEVER_MATCHES where the
     author's matchers of a selector exclude all that `own_scope` allows.
     """
-    marked = mark_selectors(text, find_selectors(text), mode=mode, exclude_metrics=exclude_metrics)
+    marked = _marked(text, mode, tuple(exclude_metrics))
     scoped = [each.selector for each in marked if each.scoped]
     _check_scoped(mode, scoped, own_scope)
     _check_matches(text, scoped, own_scope)
     edits = (edit for each in marked for edit in _edits(text, each, matchers))
     total = sum(not each.selector.info_labels for each in marked)
     return Scoped(_apply(text, edits), total, len(scoped), _conflicts(text, scoped, matchers))
+
+
+@remembered(8_192)
+def _marked(text: str, mode: ScopeMode, exclude_metrics: tuple[str, ...]) -> tuple[Marked, ...]:
+    return tuple(mark_selectors(text, find_selectors(text), mode=mode, exclude_metrics=exclude_metrics))
 
 
 def mark_selectors(

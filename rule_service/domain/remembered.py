@@ -1,0 +1,31 @@
+"""Remembers what a pure function found in short texts: the rules of one alert have few of them between them."""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LONGEST = 1024
+"""Characters. A long text can have found much in it, and memory is for what comes often."""
+
+
+def remembered(size: int) -> Callable[[Callable[Concatenate[str, P], R]], Callable[Concatenate[str, P], R]]:
+    """Decorates a function of a text and more; all arguments have to be hashable. size: texts that are remembered.
+
+    What it raises is found anew each time.
+    """
+
+    def decorate(function: Callable[Concatenate[str, P], R]) -> Callable[Concatenate[str, P], R]:
+        cached = lru_cache(maxsize=size)(function)
+
+        @wraps(function)
+        def call(text: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            if len(text) > LONGEST:
+                return function(text, *args, **kwargs)
+            return cached(text, *args, **kwargs)  # type: ignore[arg-type]  # says nothing about hashing of P
+
+        return call
+
+    return decorate

@@ -1,0 +1,44 @@
+"""Short texts are looked at once, long ones and mistakes each time."""
+
+import pytest
+
+from rule_service.domain.remembered import LONGEST, remembered
+
+
+def test_a_short_text_is_looked_at_once_for_each_way_of_asking() -> None:
+    asked: list[tuple[str, int]] = []
+
+    @remembered(2)
+    def length(text: str, times: int) -> int:
+        asked.append((text, times))
+        return len(text) * times
+
+    assert [length("ab", 1), length("ab", 1), length("ab", 2)] == [2, 2, 4]
+    assert asked == [("ab", 1), ("ab", 2)]
+
+
+def test_a_long_text_takes_no_memory() -> None:
+    asked: list[str] = []
+
+    @remembered(2)
+    def length(text: str) -> int:
+        asked.append(text)
+        return len(text)
+
+    long = "x" * (LONGEST + 1)
+    assert [length(long), length(long)] == [len(long)] * 2
+    assert asked == [long, long]
+
+
+def test_what_is_raised_is_raised_again() -> None:
+    asked: list[str] = []
+
+    @remembered(2)
+    def refuse(text: str) -> int:
+        asked.append(text)
+        raise ValueError(text)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="ab"):
+            refuse("ab")
+    assert asked == ["ab", "ab"]
