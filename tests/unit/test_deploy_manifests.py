@@ -28,7 +28,7 @@ Thing = Mapping[str, Any]
 
 
 def things(name: str, kind: str) -> list[dict[str, Any]]:
-    return [each for each in objects(MANIFESTS / name) if each["kind"] == kind]
+    return [each for each in objects((MANIFESTS / name).read_text()) if each["kind"] == kind]
 
 
 def thing(name: str, kind: str, its: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def thing(name: str, kind: str, its: str) -> dict[str, Any]:
 
 def pods(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The specification of every pod, by the name of what makes it. Of prometheus-operator's: what we add to it."""
-    for each in objects(MANIFESTS / name):
+    for each in objects((MANIFESTS / name).read_text()):
         if each["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
             yield each["metadata"]["name"], each["spec"]["template"]["spec"]
         elif each["kind"] == "Prometheus":
@@ -301,13 +301,11 @@ def test_a_chart_that_was_changed_since_is_found_without_helm(tmp_path: Path, mo
     assert [each.split()[0] for each in problems(None)] == list(VARIANTS)
 
 
-def test_what_a_schema_refuses_is_named(tmp_path: Path) -> None:
+def test_what_a_schema_refuses_is_named() -> None:
     broken = thing(NAMES[0], "Deployment", "rulecast-rule-service")
     broken["spec"]["template"]["spec"]["containers"][0]["image"] = 7
     broken["spec"]["replica"] = 3
-    manifest = tmp_path / "broken.yaml"
-    manifest.write_text(yaml.safe_dump(broken))
-    said = "\n".join(broken_schemas(manifest))
+    said = "\n".join(broken_schemas("broken.yaml", yaml.safe_dump(broken)))
     assert "broken.yaml: Deployment rulecast-rule-service" in said
     assert "(Kubernetes 1.29)" in said
     assert "(Kubernetes 1.37)" in said
