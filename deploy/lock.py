@@ -46,6 +46,13 @@ def build_requirements(project: Mapping[str, Any]) -> list[str]:
     return [*backend, *BUILD]
 
 
+def runtime_requirements(project: Mapping[str, Any]) -> list[str]:
+    """What an image holds: what the services need, and what sends traces where somebody sets an endpoint."""
+    needed: list[str] = project["project"]["dependencies"]
+    tracing: list[str] = project["project"]["optional-dependencies"]["tracing"]
+    return [*needed, *tracing]
+
+
 def package_name(requirement: str) -> str:
     """`aiohttp` of `aiohttp>=3.12`, in the form in which names are compared."""
     found = _NAME.match(requirement)
@@ -75,7 +82,7 @@ def part(lock: str, wanted: Set[str]) -> str:
 
 def parts(lock: str, project: Mapping[str, Any]) -> dict[Path, str]:
     """What each part has to be. Raises ValueError as `part` does."""
-    runtime = {package_name(each) for each in project["project"]["dependencies"]}
+    runtime = {package_name(each) for each in runtime_requirements(project)}
     backend = {package_name(each) for each in project["build-system"]["requires"]}
     return {PARTS / "runtime.lock": part(lock, runtime), PARTS / "build.lock": part(lock, backend)}
 

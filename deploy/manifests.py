@@ -25,6 +25,13 @@ VARIANTS: Final = {
     "prometheus-operator.yaml": "prometheus.kind=Operator",
 }
 """Each manifest, and the value of the chart that makes it."""
+TRIED: Final = (
+    "prometheus.kind=StatefulSet,security.insecure=true",
+    "prometheus.kind=Operator,security.insecure=true",
+    "prometheus.kind=None",
+    "networkPolicy.enabled=false,database.migrateKey=admin,prometheus.alertmanagers={alertmanager:9093}",
+)
+"""Other values, whose manifests are checked and not kept."""
 SUPPORTED: Final = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
 """Versions of Kubernetes."""
 OTHERS: Final = frozenset({"monitoring.coreos.com/v1"})
@@ -45,22 +52,22 @@ def head() -> str:
     return f"# From deploy/kubernetes/chart by `python -m deploy.manifests`; the chart's SHA-256: {chart_digest()}\n"
 
 
-def render(helm: str, value: str) -> str:
+def render(helm: str, values: str) -> str:
     """A manifest as it should be. Ends the program with helm's message if it fails."""
-    command = [helm, "template", RELEASE, str(CHART), "--kube-version", f"{SUPPORTED[0]}.0", "--set", value]
+    command = [helm, "template", RELEASE, str(CHART), "--kube-version", f"{SUPPORTED[0]}.0", "--set", values]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"helm failed:\n{done.stderr.strip()}")
     return head() + done.stdout
 
 
-def objects(manifest: Path) -> list[dict[str, Any]]:
-    """All objects of a manifest, in its order."""
-    return [each for each in yaml.safe_load_all(manifest.read_text()) if each is not None]
+def objects(manifest: str) -> list[dict[str, Any]]:
+    """All objects of a manifest's text, in its order."""
+    return [each for each in yaml.safe_load_all(manifest) if each is not None]
 
 
-def broken_schemas(manifest: Path) -> Iterator[str]:
-    """What a supported version of Kubernetes would not accept, in words."""
+def broken_schemas(name: str, manifest: str) -> Iterator[str]:
+    """What a supported version of Kubernetes would not accept, in words. name: of the manifest whose text it is."""
     for thing in objects(manifest):
         if thing["apiVersion"] in OTHERS:
             continue
@@ -70,7 +77,7 @@ def broken_schemas(manifest: Path) -> Iterator[str]:
             except kubernetes_validate.ValidationError as error:
                 place = ".".join(str(part) for part in error.path)
                 named = f"{thing['kind']} {thing['metadata']['name']}"
-                yield f"{manifest.name}: {named}: {place}: {error.message} (Kubernetes {version})"
+                yield f"{name}: {named}: {place}: {error.message} (Kubernetes {version})"
 
 
 def stale(name: str, helm: str | None) -> bool:
@@ -88,10 +95,14 @@ def problems(helm: str | None) -> Iterator[str]:
         if stale(name, helm):
             yield f"{name} is not from the chart as it is: run `python -m deploy.manifests` (it needs helm)"
         else:
-            yield from broken_schemas(MANIFESTS / name)
+            yield from broken_schemas(name, (MANIFESTS / name).read_text())
     for path in sorted(MANIFESTS.glob("*.yaml")):
         if path.name not in VARIANTS:
             yield f"{path.name} is made by nothing: remove it"
+    if helm is None:
+        return
+    for values in TRIED:
+        yield from broken_schemas(f"the chart with {values}", render(helm, values))
 
 
 def main() -> None:

@@ -108,7 +108,8 @@ def rows(printed: str) -> dict[str, list[str]]:
 async def call(command: list[str]) -> None:
     """Runs a printed curl line: `curl -sS -X VERB URL -d BODY`."""
     _, _, _, verb, url, _, body = command
-    async with aiohttp.ClientSession() as http, http.request(verb, url, data=body) as answer:
+    says = {"Content-Type": "application/x-www-form-urlencoded"}  # as curl does with -d
+    async with aiohttp.ClientSession() as http, http.request(verb, url, data=body, headers=says) as answer:
         assert answer.status == 200, await answer.text()
 
 

@@ -1,7 +1,6 @@
 """`docker compose up` as a person uses it: the same demo as `make up`."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,9 +88,9 @@ async def test_an_edit_arrives_although_a_part_was_killed(project: str, service:
     annotations = {"killed": service}
 
     async def saved() -> bool:
-        body = json.dumps({"rule": {"config": {"annotations": annotations}}})
+        body = {"rule": {"config": {"annotations": annotations}}}
         with contextlib.suppress(aiohttp.ClientError):
-            async with aiohttp.ClientSession() as http, http.patch(url, data=body) as response:
+            async with aiohttp.ClientSession() as http, http.patch(url, json=body) as response:
                 return response.status == 200
         return False
 

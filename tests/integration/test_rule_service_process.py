@@ -171,6 +171,8 @@ async def test_it_waits_for_its_database_and_says_so(tmp_path: Path, prometheus_
         asking = {"RULE_SERVICE_DATABASE_URL": url, "RULE_SERVICE_HTTP_LISTEN": f"127.0.0.1:{one.http_port}"}
         unhealthy = await asyncio.to_thread(run, "health", **asking)
         assert (unhealthy.returncode, unhealthy.stderr) == (1, "rule-service: not ready: waiting for the database\n")
+        alive = await asyncio.to_thread(run, "health", "--live", **asking)
+        assert (alive.returncode, alive.stdout) == (0, "live\n")
         await server.start()
         await one.child.until(one.serving, timeout=60)
         healthy = await asyncio.to_thread(run, "health", **asking)

@@ -13,6 +13,7 @@ from deploy.local.process import REPOSITORY
 from deploy.local.story import PUBLISHED
 from deployer_service import settings as deployer_settings
 from rule_service import settings as rule_service_settings
+from rulecast.process.exposure import check_exposure
 from rulecast.process.settings import Section, load_settings
 from rulecast.process.settings_types import parse_duration
 from tests.support.promtool import promtool
@@ -123,9 +124,25 @@ def test_the_demo_plays_the_hosts_of_make_up() -> None:
 
 def test_only_one_place_says_that_it_is_insecure() -> None:
     text = (DEPLOY / "compose.yaml").read_text()
-    assert text.count("RULECAST_INSECURE") == 1
-    with_it = {name for name, service in SERVICES.items() if "RULECAST_INSECURE" in service.get("environment", {})}
-    assert with_it == {"migrate", "rule-service", "deployer"}
+    for variable, services in (
+        ("RULE_SERVICE_SECURITY_INSECURE", {"migrate", "rule-service"}),
+        ("DEPLOYER_SECURITY_INSECURE", {"deployer"}),
+    ):
+        assert text.count(variable) == 1
+        assert services <= {name for name, its in SERVICES.items() if variable in its.get("environment", {})}
+
+
+@pytest.mark.parametrize(
+    ("service", "model", "prefix"),
+    [
+        ("rule-service", rule_service_settings.Settings, rule_service_settings.PREFIX),
+        ("deployer", deployer_settings.Settings, deployer_settings.PREFIX),
+    ],
+)
+def test_a_service_may_listen_where_it_is_told_to(service: str, model: type[Section], prefix: str) -> None:
+    settings = settings_of(service, model, prefix)
+    check_exposure(settings.security, settings.listens, settings.tls, prefix)
+    assert settings.security.insecure  # and for no other reason
 
 
 def test_prometheus_accepts_its_configuration_and_finds_its_targets_by_rulecast() -> None:

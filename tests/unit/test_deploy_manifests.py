@@ -12,6 +12,7 @@ from deploy import manifests
 from deploy.manifests import MANIFESTS, VARIANTS, broken_schemas, objects, problems
 from deployer_service import settings as deployer_settings
 from rule_service import settings as rule_service_settings
+from rulecast.process.exposure import check_exposure, exposed
 from rulecast.process.settings import Section, load_settings
 from tests.support.promtool import promtool
 
@@ -27,7 +28,7 @@ Thing = Mapping[str, Any]
 
 
 def things(name: str, kind: str) -> list[dict[str, Any]]:
-    return [each for each in objects(MANIFESTS / name) if each["kind"] == kind]
+    return [each for each in objects((MANIFESTS / name).read_text()) if each["kind"] == kind]
 
 
 def thing(name: str, kind: str, its: str) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def thing(name: str, kind: str, its: str) -> dict[str, Any]:
 
 def pods(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The specification of every pod, by the name of what makes it. Of prometheus-operator's: what we add to it."""
-    for each in objects(MANIFESTS / name):
+    for each in objects((MANIFESTS / name).read_text()):
         if each["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
             yield each["metadata"]["name"], each["spec"]["template"]["spec"]
         elif each["kind"] == "Prometheus":
@@ -46,6 +47,13 @@ def pods(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def containers(pod: Thing) -> list[Thing]:
     """All of a pod, but the operator's own, to which we add mounts alone."""
     return [each for each in (*pod.get("initContainers", []), *pod["containers"]) if "image" in each]
+
+
+def asked(probe: Thing) -> str:
+    """What a probe asks, and how."""
+    if "exec" in probe:
+        return " ".join(probe["exec"]["command"])
+    return f"{probe['httpGet'].get('scheme', 'HTTP')} {probe['httpGet']['path']}"
 
 
 EVERY_POD = [pytest.param(pod, id=f"{name}: {its}") for name in NAMES for its, pod in pods(name)]
@@ -102,8 +110,12 @@ def test_what_serves_is_probed_and_what_lives_is_not_killed_for_its_database(pod
     if container in pod.get("initContainers", []):
         return
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
-    alive, ready = (container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe"))
-    assert (alive, ready) in {("/health/live", "/health/ready"), ("/-/healthy", "/-/ready")}
+    alive, ready = (asked(container[probe]) for probe in ("livenessProbe", "readinessProbe"))
+    assert (alive, ready) in {
+        ("HTTPS /health/live", "HTTPS /health/ready"),
+        ("HTTP /-/healthy", "HTTP /-/ready"),
+        ("deployer-service health --live", "deployer-service health"),
+    }
 
 
 @pytest.mark.parametrize("pod", EVERY_POD)
@@ -207,13 +219,21 @@ def test_prometheus_accepts_its_configuration_and_finds_its_targets_by_rulecast(
         text = thing(name, "ConfigMap", "rulecast-prometheus")["data"]["prometheus.yml"]
     else:
         text = thing(name, "Secret", "prometheus-rulecast-prometheus")["stringData"]["prometheus.yaml.gz"]
-    (tmp_path / "prometheus.yml").write_text(text)
+    for file in ("ca.crt", "token"):
+        (tmp_path / file).write_text("")  # promtool looks whether they are there
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/rulecast-access/", f"{tmp_path}/"))
     done = promtool("check", "config", "prometheus.yml", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     config = yaml.safe_load(text)
     assert config["rule_files"] == [f"{RULES}/*.yml"]
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    assert jobs["node"]["http_sd_configs"] == [{"url": "http://rulecast-rule-service:8080/api/v1/sd/prometheus"}]
+    (discovery,) = jobs["node"]["http_sd_configs"]
+    assert discovery == {
+        "url": "https://rulecast-rule-service:8080/api/v1/sd/prometheus",
+        "authorization": {"credentials_file": "/etc/rulecast-access/token"},
+        "tls_config": {"ca_file": "/etc/rulecast-access/ca.crt"},
+    }
+    assert mount(by_name(dict(pods(name))["rulecast-prometheus"], "prometheus"), "/etc/rulecast-access")["readOnly"]
 
 
 def test_prometheus_may_be_told_to_reload() -> None:
@@ -231,13 +251,44 @@ def test_the_database_is_the_only_way_out_of_the_rule_service(name: str) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_that_it_is_insecure_is_said_to_every_service_or_to_none(name: str) -> None:
+def test_the_rule_service_speaks_tls_and_wants_tokens(name: str, tmp_path: Path) -> None:
+    pod = dict(pods(name))["rulecast-rule-service"]
+    (serve,) = pod["containers"]
+    settings = loaded(name, "rule-service", serve, tmp_path)
+    assert not settings.security.insecure
+    assert settings.security.needs_tokens(settings.listens)
+    check_exposure(settings.security, settings.listens, settings.tls, rule_service_settings.PREFIX)
+    files = (settings.tls.certificate, settings.tls.key)
+    assert [str(file) for file in files] == ["/etc/rulecast-tls/tls.crt", "/etc/rulecast-tls/tls.key"]
+    its = mount(serve, "/etc/rulecast-tls")["name"]
+    secret = next(volume for volume in pod["volumes"] if volume["name"] == its)["secret"]
+    assert secret == {"secretName": "rulecast-tls", "defaultMode": 0o440}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_deployer_shows_a_token_of_its_own_and_listens_on_loopback(name: str, tmp_path: Path) -> None:
+    deployer = by_name(dict(pods(name))["rulecast-prometheus"], "deployer")
+    settings = loaded(name, "deployer", deployer, tmp_path)
+    assert not exposed(settings.listens)
+    assert not settings.security.insecure
+    assert str(settings.upstream.ca) == f"{mount(deployer, '/etc/rulecast-access')['mountPath']}/ca.crt"
+    assert str(settings.upstream.token_file) == "/etc/rulecast-tokens/$(DEPLOYER_ID)"
+    names = [each["name"] for each in deployer["env"]]
+    # only what stands before it is put in its place
+    assert names.index("DEPLOYER_ID") < names.index("DEPLOYER_UPSTREAM_TOKEN_FILE")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_that_is_mounted_from_a_secret_can_be_read_by_the_group(name: str) -> None:
     for _, pod in pods(name):
-        for container in containers(pod):
-            if container["image"].startswith("rulecast/"):
-                assert {"name": "RULECAST_INSECURE", "value": "true"} in container["env"]
-    values = yaml.safe_load((manifests.CHART / "values.yaml").read_text())
-    assert values["security"] == {"insecure": True}
+        modes = [
+            volume[kind]["defaultMode"]
+            for volume in pod["volumes"]
+            for kind in ("secret", "projected")
+            if kind in volume
+        ]
+        assert modes
+        assert set(modes) == {0o440}
 
 
 def test_a_chart_that_was_changed_since_is_found_without_helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,13 +301,11 @@ def test_a_chart_that_was_changed_since_is_found_without_helm(tmp_path: Path, mo
     assert [each.split()[0] for each in problems(None)] == list(VARIANTS)
 
 
-def test_what_a_schema_refuses_is_named(tmp_path: Path) -> None:
+def test_what_a_schema_refuses_is_named() -> None:
     broken = thing(NAMES[0], "Deployment", "rulecast-rule-service")
     broken["spec"]["template"]["spec"]["containers"][0]["image"] = 7
     broken["spec"]["replica"] = 3
-    manifest = tmp_path / "broken.yaml"
-    manifest.write_text(yaml.safe_dump(broken))
-    said = "\n".join(broken_schemas(manifest))
+    said = "\n".join(broken_schemas("broken.yaml", yaml.safe_dump(broken)))
     assert "broken.yaml: Deployment rulecast-rule-service" in said
     assert "(Kubernetes 1.29)" in said
     assert "(Kubernetes 1.37)" in said

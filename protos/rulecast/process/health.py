@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import ssl
 from dataclasses import replace
+from enum import StrEnum
 from typing import Final
 
 from rulecast.process.addresses import HostPort
@@ -13,15 +15,22 @@ TIMEOUT: Final = 5.0
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def why_not_ready(listen: HostPort, timeout: float = TIMEOUT) -> str | None:
-    """What `/health/ready` says; None when the service is ready.
+class Question(StrEnum):
+    """What is asked: whether it can do its work, or only whether it has not got stuck."""
 
-    listen: where the service listens for HTTP, as in its settings. Never raises for what the service does or does not.
+    READY = "/health/ready"
+    LIVE = "/health/live"
+
+
+def why_not(question: Question, listen: HostPort, tls: bool = False, timeout: float = TIMEOUT) -> str | None:
+    """What the service says; None when the answer is yes.
+
+    listen: as in the service's settings. tls: whether it speaks TLS there. Never raises for what it does or does not.
     """
     asked = replace(listen, host=_EVERY_ADDRESS.get(listen.host, listen.host))
-    connection = http.client.HTTPConnection(asked.host, asked.port, timeout=timeout)
+    connection = _connection(asked, tls, timeout)
     try:
-        connection.request("GET", "/health/ready")
+        connection.request("GET", question)
         answer = connection.getresponse()
         body = answer.read(65536)
     except TimeoutError:
@@ -31,6 +40,16 @@ def why_not_ready(listen: HostPort, timeout: float = TIMEOUT) -> str | None:
     finally:
         connection.close()
     return None if answer.status == http.client.OK else _reason(answer.status, body)
+
+
+def _connection(asked: HostPort, tls: bool, timeout: float) -> http.client.HTTPConnection:
+    if not tls:
+        return http.client.HTTPConnection(asked.host, asked.port, timeout=timeout)
+    context = ssl.create_default_context()
+    # it asks the process beside it, by an address that is in no certificate, and tells it nothing
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(asked.host, asked.port, timeout=timeout, context=context)
 
 
 def _words(error: Exception) -> str:

@@ -43,12 +43,6 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{- define "rulecast.security" -}}
-{{- if .Values.security.insecure }}
-- {name: RULECAST_INSECURE, value: "true"}
-{{- end }}
-{{- end -}}
-
 {{/* Pods of one kind on different nodes, as far as there are any. */}}
 {{- define "rulecast.spread" -}}
 topologySpreadConstraints:
@@ -61,13 +55,22 @@ topologySpreadConstraints:
 
 {{- define "rulecast.ruleServiceSettings" -}}
 {{- $own := dict "grpc_listen" "0.0.0.0:50051" "http_listen" "0.0.0.0:8080" "database" (dict "migrate" false) "logs" (dict "format" "json") -}}
+{{- if .Values.security.insecure -}}
+{{- $_ := set $own "security" (dict "insecure" true) -}}
+{{- else -}}
+{{- $_ := set $own "tls" (dict "certificate" "/etc/rulecast-tls/tls.crt" "key" "/etc/rulecast-tls/tls.key") -}}
+{{- end -}}
 {{ toYaml (mergeOverwrite $own (deepCopy .Values.ruleService.settings)) }}
 {{- end -}}
 
+{{/* It listens on loopback: Prometheus is in the same pod, and nobody else has to reach it. */}}
 {{- define "rulecast.deployerSettings" -}}
 {{- $service := printf "%s:50051" (include "rulecast.name" (dict "root" . "part" "rule-service")) -}}
 {{- $prometheus := dict "url" "http://localhost:9090" "rule_path" "/etc/prometheus/rules/generated" -}}
-{{- $own := dict "rule_service" (list $service) "grpc_listen" "0.0.0.0:50052" "http_listen" "0.0.0.0:8081" "prometheus" $prometheus "logs" (dict "format" "json") -}}
+{{- $own := dict "rule_service" (list $service) "prometheus" $prometheus "logs" (dict "format" "json") -}}
+{{- if not .Values.security.insecure -}}
+{{- $_ := set $own "upstream" (dict "ca" "/etc/rulecast-access/ca.crt") -}}
+{{- end -}}
 {{ toYaml (mergeOverwrite $own (deepCopy .Values.deployer.settings)) }}
 {{- end -}}
 
@@ -81,23 +84,22 @@ env:
   # one name for each pod, the same after every restart
   - name: DEPLOYER_ID
     valueFrom: {fieldRef: {fieldPath: metadata.name}}
-{{- include "rulecast.security" . | trim | nindent 2 }}
-ports:
-  - {name: grpc, containerPort: 50052}
-  - {name: http, containerPort: 8081}
+{{- if not .Values.security.insecure }}
+  - {name: DEPLOYER_UPSTREAM_TOKEN_FILE, value: /etc/rulecast-tokens/$(DEPLOYER_ID)}
+{{- end }}
 startupProbe:
-  httpGet: {path: /health/live, port: 8081}
-  periodSeconds: 2
-  failureThreshold: 60
+  exec: {command: [deployer-service, health, --live]}
+  periodSeconds: 5
+  timeoutSeconds: 10
+  failureThreshold: 30
 livenessProbe:
-  httpGet: {path: /health/live, port: 8081}
-  periodSeconds: 10
-  timeoutSeconds: 5
-  failureThreshold: 6
+  exec: {command: [deployer-service, health, --live]}
+  periodSeconds: 30
+  timeoutSeconds: 10
 readinessProbe:
-  httpGet: {path: /health/ready, port: 8081}
-  periodSeconds: 10
-  timeoutSeconds: 5
+  exec: {command: [deployer-service, health]}
+  periodSeconds: 15
+  timeoutSeconds: 10
 resources: {{- toYaml .Values.deployer.resources | nindent 2 }}
 securityContext:
   # not Prometheus's user: it can not change the rules
@@ -108,6 +110,10 @@ volumeMounts:
   - {name: data, mountPath: /etc/prometheus/rules/generated, subPath: rulecast-rules}
   - {name: deployer-settings, mountPath: /etc/rulecast, readOnly: true}
   - {name: deployer-tmp, mountPath: /tmp}
+{{- if not .Values.security.insecure }}
+  - {name: access, mountPath: /etc/rulecast-access, readOnly: true}
+  - {name: deployer-tokens, mountPath: /etc/rulecast-tokens, readOnly: true}
+{{- end }}
 {{- end -}}
 
 {{- define "rulecast.deployerVolumes" -}}
@@ -115,10 +121,30 @@ volumeMounts:
   configMap: {name: {{ include "rulecast.name" (dict "root" . "part" "deployer") }}}
 - name: deployer-tmp
   emptyDir: {medium: Memory, sizeLimit: 64Mi}
+{{- if not .Values.security.insecure }}
+- name: deployer-tokens
+  secret: {secretName: {{ .Values.security.deployerTokens }}, defaultMode: 0440}
+# by whom the rule service's certificate is signed, and what Prometheus shows it
+- name: access
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret: {name: {{ .Values.security.tlsSecret }}, items: [{key: ca.crt, path: ca.crt}]}
+      - secret: {name: {{ .Values.security.prometheusToken }}, items: [{key: token, path: token}]}
+{{- end }}
+{{- end -}}
+
+{{/* Of Prometheus's container. */}}
+{{- define "rulecast.prometheusMounts" -}}
+- {name: data, mountPath: /etc/prometheus/rules/generated, subPath: rulecast-rules, readOnly: true}
+{{- if not .Values.security.insecure }}
+- {name: access, mountPath: /etc/rulecast-access, readOnly: true}
+{{- end }}
 {{- end -}}
 
 {{- define "rulecast.prometheusConfig" -}}
 {{- $service := include "rulecast.name" (dict "root" . "part" "rule-service") -}}
+{{- $scheme := .Values.security.insecure | ternary "http" "https" -}}
 global:
   scrape_interval: {{ .Values.prometheus.scrapeInterval }}
   evaluation_interval: {{ .Values.prometheus.evaluationInterval }}
@@ -133,10 +159,18 @@ scrape_configs:
   # the hosts, with the labels of their groups: Rulecast knows them
   - job_name: node
     http_sd_configs:
-      - url: http://{{ $service }}:8080/api/v1/sd/prometheus
+      - url: {{ $scheme }}://{{ $service }}:8080/api/v1/sd/prometheus
+{{- if not .Values.security.insecure }}
+        authorization: {credentials_file: /etc/rulecast-access/token}
+        tls_config: {ca_file: /etc/rulecast-access/ca.crt}
+{{- end }}
   - job_name: rule-service
     dns_sd_configs:
       - {names: [{{ $service }}-pods], type: A, port: 8080}
+    scheme: {{ $scheme }}
+{{- if not .Values.security.insecure }}
+    tls_config: {ca_file: /etc/rulecast-access/ca.crt, server_name: {{ $service }}}
+{{- end }}
   - job_name: deployer
     static_configs:
       - targets: [localhost:8081]
