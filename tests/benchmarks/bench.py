@@ -9,10 +9,12 @@ from pathlib import Path
 
 from deploy.local.parts import PrometheusParts
 from deploy.local.postgres import PostgresServer
+from deploy.local.process import free_port
 from tests.benchmarks.population import populate
 from tests.support.postgres import fresh_database, run
 from tests.support.prometheus import parts_of, running_prometheus
-from tests.support.system import Deployer, Replica, System, deployer, replica
+from tests.support.solo import Solo
+from tests.support.system import Deployer, Replica, deployer, replica
 
 SECOND = "RULECAST_BENCH_PROMETHEUS"
 """Names a folder with `prometheus` and `promtool` of a second version."""
@@ -99,15 +101,15 @@ class Bench:
             yield one
 
     @asynccontextmanager
-    async def system(self, rules: int, parts: PrometheusParts) -> AsyncIterator[System]:
+    async def system(self, rules: int, parts: PrometheusParts) -> AsyncIterator[Solo]:
         """One rule service and one deployer, whose Prometheus runs all rules."""
         async with (
             self.database(rules) as url,
             self.replica(url) as service,
-            self.deployer(service, parts) as beside,
+            self.deployer(service, parts, {"DEPLOYER_HTTP_LISTEN": f"127.0.0.1:{(port := free_port())}"}) as beside,
         ):
             await beside.start()
-            system = System([service], [beside])
+            system = Solo([service], [beside], metrics_url=f"http://127.0.0.1:{port}/metrics")
             await system.connected()
             await system.settled()
             yield system
