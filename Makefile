@@ -5,10 +5,10 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format proto lock corpus prove faults clean
+.PHONY: help setup up test check format proto lock corpus prove faults bench bench-quick clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## .venv with everything in requirements.lock (PYTHON=... names an interpreter, 3.11 or newer)
 	@deploy/bootstrap.sh
@@ -45,6 +45,12 @@ prove: setup ## the long campaigns
 
 faults: setup ## 300 random kill -9 under a stream of edits (ARGS='--kills 40 --seed 7')
 	$(PY) -m tests.faults.campaign $(ARGS)
+
+bench: setup ## how fast it is, beside what Prometheus itself needs; about an hour (ARGS='edit_rpc_* writes' for some)
+	$(PY) -m tests.benchmarks $(ARGS)
+
+bench-quick: setup ## the same in a few minutes: fewer repetitions, and not the largest
+	$(PY) -m tests.benchmarks --quick $(ARGS)
 
 clean: ## removes .venv and everything that tools left
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
