@@ -14,7 +14,7 @@ from tests.support.system import Replica
 
 RULES = 100_000
 GROUPS = RULES // GROUP_SIZE
-TARGETS = 10_000
+TARGETS = RULES // 10
 PAGE = 100
 STRIDE = 7_919
 """A prime: asks for one target after the other in no order that a cache would like."""
@@ -23,7 +23,7 @@ _BARE_PAGE = "SELECT * FROM rules WHERE id > $1 ORDER BY id LIMIT 101"
 
 async def effective(bench: Bench) -> AsyncIterator[Figure]:
     """GetEffectiveRules of a target: 100 alerts, the rule of its group for each."""
-    async with bench.database(RULES, TARGETS) as url, bench.replica(url, UNCHECKED) as service:
+    async with bench.database(RULES) as url, bench.replica(url, UNCHECKED) as service:
         connection = await asyncpg.connect(url)
         at = 0
 
@@ -89,7 +89,7 @@ def _lists(service: Replica) -> list[_List]:
 
 async def lists(bench: Bench) -> AsyncIterator[Figure]:
     """First and last pages of 100."""
-    async with bench.database(RULES, TARGETS) as url, bench.replica(url, UNCHECKED) as service:
+    async with bench.database(RULES) as url, bench.replica(url, UNCHECKED) as service:
         connection = await asyncpg.connect(url)
 
         async def bare() -> None:
