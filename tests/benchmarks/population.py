@@ -76,7 +76,10 @@ def rules(count: int) -> Iterable[AlertRule]:
 
 
 async def populate(url: str, count: int) -> None:
-    """Fills a migrated database with so many rules and a tenth as many targets, and has RegenerateAll render them. Checks what came of it."""
+    """Fills a migrated database with so many rules and a tenth as many targets, and has RegenerateAll render them.
+
+    Checks that the database agrees with itself then, and that rendering anew changes nothing.
+    """
     connection = await asyncpg.connect(url, command_timeout=600)
     try:
         async with connection.transaction():
