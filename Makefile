@@ -8,7 +8,7 @@ export PYTHON
 .PHONY: help setup up test test-images coverage check format proto reference lock corpus prove faults bench bench-quick clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## .venv with everything in requirements.lock (PYTHON=... names an interpreter, 3.11 or newer)
 	@deploy/bootstrap.sh
@@ -64,6 +64,12 @@ prove: setup ## the long campaigns
 
 faults: setup ## 300 random kill -9 under a stream of edits (ARGS='--kills 40 --seed 7')
 	$(PY) -m tests.faults.campaign $(ARGS)
+
+bench: setup ## how fast it is, beside what Prometheus itself needs; about an hour (ARGS='edit_rpc_* writes' for some)
+	$(PY) -m tests.benchmarks $(ARGS)
+
+bench-quick: setup ## the same in a few minutes: fewer repetitions, and not the largest
+	$(PY) -m tests.benchmarks --quick $(ARGS)
 
 clean: ## removes .venv and everything that tools left
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

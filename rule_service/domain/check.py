@@ -171,7 +171,7 @@ def check_target(
         check_hostname(target.hostname, f"{field}.hostname")
     with found.gathering():
         # without one, the hostname is it
-        if target.address:
+        if target.address and target.address != target.hostname:  # which it is where none is said
             check_address(target.address, f"{field}.address")
     _check_labels(target.labels, f"{field}.labels", found)
     _check_exporters(target.exporters, f"{field}.exporters", found)

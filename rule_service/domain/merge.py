@@ -1,6 +1,6 @@
 """What a rule is configured with, and where each value is from (DESIGN 1.2)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -46,11 +46,22 @@ class TraceEntry:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """config: complete; an empty label or annotation in it removes one. trace: one entry for each of its values."""
+    """config: complete; an empty label or annotation in it removes one.
+
+    settings: by section and name of each of its values, all that set it, the last one last.
+    """
 
     config: Config
-    trace: tuple[TraceEntry, ...]
+    settings: Mapping[tuple[str, str], Sequence[Setting]]
     warnings: tuple[RuleWarning, ...]
+
+    @property
+    def trace(self) -> tuple[TraceEntry, ...]:
+        """One entry for each value of the config."""
+        return tuple(
+            TraceEntry(f"{section}.{name}" if section else name, settings[-1], tuple(settings[:-1]))
+            for (section, name), settings in sorted(self.settings.items(), key=_in_order_of_config)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +89,7 @@ def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
             setting = Setting(value, layer.rule.id, layer.rule.scope, layer.origin)
             found.setdefault((section, name), []).append(setting)
     _check_inherited(rule, found)
-    trace = tuple(
-        TraceEntry(f"{section}.{name}" if section else name, settings[-1], tuple(settings[:-1]))
-        for (section, name), settings in sorted(found.items(), key=_in_order_of_config)
-    )
-    return Merged(_config(found), trace, tuple(warnings))
+    return Merged(_config(found), found, tuple(warnings))
 
 
 def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
@@ -107,30 +114,37 @@ def _own_defaults(rule: AlertRule) -> tuple[_Layer, ...]:
 
 def _values(config: Config) -> Iterator[tuple[str, str, ParameterValue]]:
     """Section, name and value of all that a config sets; the section of a single value is empty."""
-    durations = (config.for_duration, config.keep_firing_for, config.interval)
-    for name, duration in zip(_DURATIONS, durations, strict=True):
+    for name in _DURATIONS:
+        duration = getattr(config, name)
         if duration is not None:
             yield "", name, duration
-    for section, values in zip(_MAPS, (config.labels, config.annotations, config.parameters), strict=True):
-        for name, value in values.items():
+    for section in _MAPS:
+        for name, value in getattr(config, section).items():
             yield section, name, value
 
 
-def _in_order_of_config(item: tuple[tuple[str, str], list[Setting]]) -> tuple[int, str]:
+def _in_order_of_config(item: tuple[tuple[str, str], Sequence[Setting]]) -> tuple[int, str]:
     section, name = item[0]
     return (_MAPS.index(section) + len(_DURATIONS), name) if section else (_DURATIONS.index(name), "")
 
 
 def _config(found: Mapping[tuple[str, str], list[Setting]]) -> Config:
-    last = {place: settings[-1].value for place, settings in found.items()}
-    texts = {place: str(value) for place, value in last.items() if place[0] != "parameters"}
+    single: dict[str, str] = {}
+    texts: dict[str, dict[str, str]] = {"labels": {}, "annotations": {}}
+    parameters: dict[str, ParameterValue] = {}
+    for (section, name), settings in found.items():
+        value = settings[-1].value
+        if section == "parameters":
+            parameters[name] = value
+        else:
+            (texts[section] if section else single)[name] = str(value)
     return Config(
-        for_duration=texts.get(("", "for_duration")),
-        keep_firing_for=texts.get(("", "keep_firing_for")),
-        interval=texts.get(("", "interval")),
-        labels={name: value for (section, name), value in texts.items() if section == "labels"},
-        annotations={name: value for (section, name), value in texts.items() if section == "annotations"},
-        parameters={name: value for (section, name), value in last.items() if section == "parameters"},
+        for_duration=single.get("for_duration"),
+        keep_firing_for=single.get("keep_firing_for"),
+        interval=single.get("interval"),
+        labels=texts["labels"],
+        annotations=texts["annotations"],
+        parameters=parameters,
     )
 
 

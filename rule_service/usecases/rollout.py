@@ -107,7 +107,13 @@ def _state(revision: int, fates: Sequence[FileFate], deployer: DeployerFacts) ->
 async def read_rollout(reads: Reads, revision: int) -> Rollout:
     """The rollout of a revision as it is now."""
     names = [change.file_name for change in await reads.changed_files(revision)]
-    deployers = await reads.deployers()
+    return await rollout_among(reads, revision, names, await reads.deployers())
+
+
+async def rollout_among(
+    reads: Reads, revision: int, names: Sequence[str], deployers: Sequence[DeployerFacts]
+) -> Rollout:
+    """The rollout of a revision that changed the files of these names, at these deployers."""
     scopes: list[Scope] = [scope for name in names if (scope := parse_file_name(name)) is not None]
     scopes += [scope for deployer in deployers for scope in deployer.serves]
     groups: dict[str, Group] = {}

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from deploy.local.parts import PrometheusParts
 from deploy.local.postgres import PostgresServer
+from deploy.local.process import free_port
 from tests.benchmarks.population import populate
 from tests.support.postgres import fresh_database, run
 from tests.support.prometheus import parts_of, running_prometheus
-from tests.support.system import Deployer, Replica, System, deployer, replica
+from tests.support.solo import Solo
+from tests.support.system import Deployer, Replica, deployer, replica
 
 SECOND = "RULECAST_BENCH_PROMETHEUS"
 """Names a folder with `prometheus` and `promtool` of a second version."""
@@ -57,12 +59,12 @@ class Bench:
         return found
 
     @asynccontextmanager
-    async def database(self, rules: int, targets: int = 0) -> AsyncIterator[str]:
-        """A copy of a database with so many rules; filled once for each size."""
-        template = f"bench_{rules}_{targets}"
+    async def database(self, rules: int) -> AsyncIterator[str]:
+        """A copy of a database with so many rules, and a tenth as many targets; filled once for each size."""
+        template = f"bench_{rules}"
         if template not in self._templates:
             await run(self.postgres, f"CREATE DATABASE {template} TEMPLATE rulecast_template")
-            await populate(self.postgres.url(template), rules, targets)
+            await populate(self.postgres.url(template), rules)
             self._templates.add(template)
         async with fresh_database(self.postgres, template) as url:
             yield url
@@ -99,15 +101,15 @@ class Bench:
             yield one
 
     @asynccontextmanager
-    async def system(self, rules: int, parts: PrometheusParts) -> AsyncIterator[System]:
+    async def system(self, rules: int, parts: PrometheusParts) -> AsyncIterator[Solo]:
         """One rule service and one deployer, whose Prometheus runs all rules."""
         async with (
             self.database(rules) as url,
             self.replica(url) as service,
-            self.deployer(service, parts) as beside,
+            self.deployer(service, parts, {"DEPLOYER_HTTP_LISTEN": f"127.0.0.1:{(port := free_port())}"}) as beside,
         ):
             await beside.start()
-            system = System([service], [beside])
+            system = Solo([service], [beside], metrics_url=f"http://127.0.0.1:{port}/metrics")
             await system.connected()
             await system.settled()
             yield system

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -15,7 +15,8 @@ from tests.benchmarks.by_hand import PATIENCE, ByHand, by_hand, exprs
 from tests.benchmarks.figure import Figure, beside
 from tests.benchmarks.population import GROUP_SIZE, file_of, group_id, metric, rule_id
 from tests.support.cluster import reloads
-from tests.support.system import Replica, System
+from tests.support.solo import Solo
+from tests.support.system import Replica
 
 RPC = 600.0
 BURST = 50
@@ -45,7 +46,7 @@ async def set_threshold(
 class Edited:
     """Edits one rule after the other, each to a threshold that no rule ever had."""
 
-    system: System
+    system: Solo
     groups: int
     thresholds: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
     rules: Iterator[int] = field(default_factory=itertools.count)
@@ -100,11 +101,42 @@ async def _edit_to_active(bench: Bench, name: str, rules: int, parts: Prometheus
     async with bench.system(rules, parts) as system:
         edited = Edited(system, rules // GROUP_SIZE)
         async with by_hand(bench.home(), parts, system.deployers[0].files()) as hand:
+            before = await _seconds(system)
             found = await beside(edited.one, EditedByHand(hand, edited).one, times)
+            stages = _stages(before, await _seconds(system), sum(found.ours) / times)
         await edited.check()
     if rules >= 10_000:
-        return found.figure(name, "at most 1.1 times the floor", found.ratio <= 1.1, above=found.above)
-    return found.figure(name, "at most 100 ms above the floor", found.above <= 0.1, above=found.above)
+        return found.figure(name, "at most 1.1 times the floor", found.ratio <= 1.1, above=found.above, **stages)
+    return found.figure(name, "at most 100 ms above the floor", found.above <= 0.1, above=found.above, **stages)
+
+
+_STEPS = ("validate", "reload", "verify")
+_STEP = 'rulecast_deployer_step_seconds_{}{{step="{}"}}'
+_ANSWERED = "rulecast_stream_acknowledge_seconds_{}"
+_Spent = Mapping[str, tuple[float, float]]
+
+
+async def _seconds(system: Solo) -> _Spent:
+    """By stage, as the services measure themselves: seconds until now, and how often."""
+    deployer, service = await system.deployer_metrics(), await system.service_metrics()
+    found = {
+        step: (deployer.get(_STEP.format("sum", step), 0.0), deployer.get(_STEP.format("count", step), 0.0))
+        for step in _STEPS
+    }
+    found["deployer"] = service[_ANSWERED.format("sum")], service[_ANSWERED.format("count")]
+    return found
+
+
+def _stages(
+    before: Mapping[str, tuple[float, float]], after: Mapping[str, tuple[float, float]], whole: float
+) -> dict[str, float]:
+    """Mean seconds of an edit in each stage. whole: of all of it."""
+    mean = {name: (after[name][0] - before[name][0]) / (after[name][1] - before[name][1]) for name in after}
+    deployer = mean.pop("deployer")
+    stages = {f"stage_{name}": seconds for name, seconds in mean.items()}
+    stages["stage_rest_of_deployer"] = deployer - sum(mean.values())
+    stages["stage_rule_service"] = whole - deployer
+    return stages
 
 
 async def burst_50(bench: Bench) -> AsyncIterator[Figure]:

@@ -111,7 +111,7 @@ def table(figures: Iterable[Figure]) -> str:
             f"{each.ratio:.2f}" if each.ratio else "",
             str(each.samples),
             "ok" if each.reached else "MISSED",
-            "; ".join([each.bound, *(f"{name} {value:,.6g}" for name, value in each.facts.items())]),
+            "; ".join([each.bound, *(f"{name} {value:,.4g}" for name, value in each.facts.items())]),
         )
         for each in figures
     ]
