@@ -124,9 +124,17 @@ async def outcome(edit: Awaitable[Any]) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-async def interrupt(ground: Ground, edit: Awaitable[Any], steps: int, how: Callable[[], None]) -> grpc.StatusCode:
-    """Runs the edit until so many steps of its transactions have passed; then that happens to it. What it was told."""
-    ground.proxy.hold_after(steps)
+async def interrupt(
+    ground: Ground, edit: Awaitable[Any], steps: int | None, how: Callable[[], None]
+) -> grpc.StatusCode:
+    """Runs the edit until so many steps of its transactions have passed; then that happens to it. What it was told.
+
+    steps: None is until its COMMIT was sent.
+    """
+    if steps is None:
+        ground.proxy.hold_at_commit(passes=True)
+    else:
+        ground.proxy.hold_after(steps)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(outcome(edit), name="edit")
         reached = tasks.create_task(ground.proxy.reached.wait(), name="step")
@@ -197,9 +205,9 @@ async def test_cut_off_from_the_database_after_every_step(ground: Ground, edit: 
     assert fates[-2][1]
 
 
-async def kill_and_check(ground: Ground, steps: int) -> grpc.StatusCode:
+async def kill_and_check(ground: Ground, steps: int | None) -> grpc.StatusCode:
     before = await state(ground.database)
-    told = await interrupt(ground, change(ground.replica, steps), steps, ground.replica.child.kill)
+    told = await interrupt(ground, change(ground.replica, steps or 0), steps, ground.replica.child.kill)
     await check_all_or_nothing(ground, before, told)
     if not ground.replica.child.running:
         await ground.replica.start()
@@ -210,7 +218,7 @@ async def kill_and_check(ground: Ground, steps: int) -> grpc.StatusCode:
 async def test_killed_in_the_middle_of_an_edit(ground: Ground) -> None:
     """At the beginning, under the commit lock, and after the commit was sent."""
     steps = await steps_of_a_change(ground)
-    for at in (1, steps // 2 + 2, steps):
+    for at in (1, steps // 2 + 2, None):
         assert await kill_and_check(ground, at) in TRY_AGAIN
 
 
@@ -231,11 +239,11 @@ async def steps_of_a_change(ground: Ground) -> int:
 @pytest.mark.prove
 async def test_frozen_under_the_commit_lock(ground: Ground, tmp_path: Path, prometheus_parts: PrometheusParts) -> None:
     """As on a machine that is paused or cut off: the server ends its transaction in time for those who wait for it."""
-    steps = await steps_of_a_change(ground)
+    await change(ground.replica, -1)
     other = replica(tmp_path, ground.database, prometheus_parts.promtool, name="other", settings=UNCHECKED)
     try:
         await other.start()
-        ground.proxy.hold_after(steps - 1)
+        ground.proxy.hold_at_commit(passes=False)
         async with asyncio.TaskGroup() as tasks:
             held = tasks.create_task(outcome(change(ground.replica, 1)), name="held")
             await ground.proxy.reached.wait()
@@ -248,7 +256,7 @@ async def test_frozen_under_the_commit_lock(ground: Ground, tmp_path: Path, prom
         await other.child.stop()
         await other.channel.close()
     assert await contradictions(ground.database) == []
-    assert await threshold_of(ground.database, "of-a") == 99  # as `steps_of_a_change` has left it
+    assert await threshold_of(ground.database, "of-a") == 99  # as the first change has left it
     assert await threshold_of(ground.database, "of-b") == 75
 
 

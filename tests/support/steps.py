@@ -13,8 +13,9 @@ QUERY, EXECUTE, SYNC = b"Q", b"E", b"S"
 class StepProxy(Proxy):
     """A step is one statement of the client in a transaction that may write, its BEGIN and its COMMIT included.
 
-    `hold_after` says after how many steps nothing passes any more; `reached` is set then. The steps count over all
-    connections from the moment that it was said. left: how many are still to come; None where nothing is to be held.
+    `hold_after` says after how many steps nothing passes any more, `hold_at_commit` that it is at the next COMMIT;
+    `reached` is set then. The steps count over all connections from the moment that it was said. left: how many are
+    still to come; None where nothing is to be held.
     """
 
     def __init__(self, connect: "Callable[[], Awaitable[Streams]]", url: str) -> None:
@@ -23,15 +24,21 @@ class StepProxy(Proxy):
         self._writing: set[Link] = set()
         self._executing: set[Link] = set()
         self.left: int | None = None
+        self._commit_passes: bool | None = None
         self.reached = asyncio.Event()
 
     def hold_after(self, steps: int) -> None:
         self.left = steps
         self.reached.clear()
 
+    def hold_at_commit(self, *, passes: bool) -> None:
+        """passes: whether the server still gets it. How many steps come before depends on what is prepared already."""
+        self._commit_passes = passes
+        self.reached.clear()
+
     def go_on(self) -> None:
         """Cuts what is held, and lets everything pass from now on."""
-        self.left = None
+        self.left = self._commit_passes = None
         self.reached.clear()
         self.cut()
         self.thaw()
@@ -42,6 +49,10 @@ class StepProxy(Proxy):
         passed = b""
         while (size := _size(rest, greeted)) is not None and not self.reached.is_set():
             message, rest = rest[:size], rest[size:]
+            if self._commit_passes is not None and link in self._writing and _is_commit(message):
+                self._stop_here()
+                if not self._commit_passes:
+                    break
             passed += message
             if greeted:
                 self._count(link, message)
@@ -65,8 +76,15 @@ class StepProxy(Proxy):
         if self.left is not None:
             self.left -= 1
             if self.left <= 0:
-                self.reached.set()
-                self.freeze()
+                self._stop_here()
+
+    def _stop_here(self) -> None:
+        self.reached.set()
+        self.freeze()
+
+
+def _is_commit(message: bytes) -> bool:
+    return message.startswith(QUERY) and message[HEADER:].startswith(b"COMMIT")
 
 
 def _size(data: bytes, greeted: bool) -> int | None:
