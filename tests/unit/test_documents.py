@@ -11,7 +11,7 @@ import yaml
 from tests.support.documents import DOCS, TRANSLATED, Block, Document, Heading, anchors, read_document
 
 LANGUAGES = ("en", "kr")
-EVERY = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
+EVERY = [Path("../README.md"), *sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))]
 KINDS = {
     "sh",
     "sh refused",
@@ -52,6 +52,14 @@ def test_examples_are_the_same_in_every_language(name: str) -> None:
 def test_a_translation_is_in_its_language(name: str) -> None:
     prose = re.sub(r"```.*?```", "", (DOCS / "kr" / name).read_text(), flags=re.DOTALL)
     assert len(re.findall(r"[가-힣]", prose)) > len(prose) / 8
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_index_names_every_page(language: str) -> None:
+    index = read_document(DOCS / language / "README.md")
+    named = {(index.path.parent / link.partition("#")[0]).resolve() for link in index.links}
+    pages = {path.resolve() for path in [*(DOCS / language).glob("*.md"), *(DOCS / "en" / "reference").glob("*.md")]}
+    assert pages - {index.path.resolve()} <= named
 
 
 @pytest.mark.parametrize("path", EVERY, ids=str)
