@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rulecast.reasons import Reason
 from tests.support.documents import DOCS, TRANSLATED, Block, Document, Heading, anchors, read_document
 
 LANGUAGES = ("en", "kr")
@@ -73,6 +74,17 @@ def test_links_lead_to_something_that_is_there(path: Path) -> None:
         assert target.exists(), f"{path}: {link}"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(read_document(target)), f"{path}: {link}"
+
+
+@pytest.mark.parametrize("path", EVERY, ids=str)
+def test_variables_and_reasons_are_there(path: Path) -> None:
+    """What looks like one of ours, in prose and in examples. `RULECAST_DATABASE` is the reader's own."""
+    settings = (DOCS / "en" / "reference" / "settings.md").read_text()
+    known = {*re.findall(r"`([A-Z_0-9]+)`", settings), *Reason, "RULECAST_DATABASE"}
+    named = re.findall(
+        r"\b(?:RULE_SERVICE|DEPLOYER|PROMETHEUS|PROMTOOL|RULECAST)_[A-Z_0-9]+\b", (DOCS / path).read_text()
+    )
+    assert not set(named) - known
 
 
 @pytest.mark.parametrize("name", TRANSLATED)
