@@ -11,18 +11,20 @@ import pytest
 from deploy.local.parts import PrometheusParts
 from deploy.local.postgres import find_programs
 from tests.support.cluster import CONVERGE
+from tests.support.documents import DOCS, read_document
 from tests.support.solo import solo
 from tests.support.system import cpu_rule, global_scope, group_scope
 from tests.support.truth import read_truth
 from tests.support.waiting import wait_for
 
-PAGE = Path(__file__).parents[2] / "docs" / "en" / "backup-and-upgrade.md"
+PAGE = DOCS / "en" / "backup-and-upgrade.md"
 
 
 def command(program: str) -> str:
     """The only line of the page that runs the program."""
-    (line,) = re.findall(rf"^ {{4,}}({program} .+)$", PAGE.read_text(), re.MULTILINE)
-    return str(line)
+    lines = [line for block in read_document(PAGE).blocks for line in block.text.splitlines()]
+    (found,) = [line for line in lines if line.startswith(f"{program} ")]
+    return found
 
 
 async def run(line: str, database: str, folder: Path) -> None:

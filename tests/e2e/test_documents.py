@@ -77,10 +77,11 @@ async def _run(script: str, shell: dict[str, str], succeeds: bool, where: str) -
         cwd=shell["HOME"],
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.PIPE,
     )
-    printed = (await process.communicate())[0].decode()
-    assert (process.returncode == 0) is succeeds, f"{where}: exit code {process.returncode}\n{script}\n{printed}"
+    printed, complaints = (text.decode() for text in await process.communicate())
+    told = f"{where}: exit code {process.returncode}\n{script}\n{printed}{complaints}"
+    assert (process.returncode == 0) is succeeds, told
     return printed
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rulecast.reasons import Reason
 from tests.support.documents import DOCS, TRANSLATED, Block, Document, Heading, anchors, read_document
 
 LANGUAGES = ("en", "kr")
-EVERY = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
+EVERY = [Path("../README.md"), *sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))]
 KINDS = {
     "sh",
     "sh refused",
@@ -54,6 +55,14 @@ def test_a_translation_is_in_its_language(name: str) -> None:
     assert len(re.findall(r"[가-힣]", prose)) > len(prose) / 8
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_index_names_every_page(language: str) -> None:
+    index = read_document(DOCS / language / "README.md")
+    named = {(index.path.parent / link.partition("#")[0]).resolve() for link in index.links}
+    pages = {path.resolve() for path in [*(DOCS / language).glob("*.md"), *(DOCS / "en" / "reference").glob("*.md")]}
+    assert pages - {index.path.resolve()} <= named
+
+
 @pytest.mark.parametrize("path", EVERY, ids=str)
 def test_links_lead_to_something_that_is_there(path: Path) -> None:
     document = read_document(DOCS / path)
@@ -65,6 +74,17 @@ def test_links_lead_to_something_that_is_there(path: Path) -> None:
         assert target.exists(), f"{path}: {link}"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(read_document(target)), f"{path}: {link}"
+
+
+@pytest.mark.parametrize("path", EVERY, ids=str)
+def test_variables_and_reasons_are_there(path: Path) -> None:
+    """What looks like one of ours, in prose and in examples. `RULECAST_DATABASE` is the reader's own."""
+    settings = (DOCS / "en" / "reference" / "settings.md").read_text()
+    known = {*re.findall(r"`([A-Z_0-9]+)`", settings), *Reason, "RULECAST_DATABASE"}
+    named = re.findall(
+        r"\b(?:RULE_SERVICE|DEPLOYER|PROMETHEUS|PROMTOOL|RULECAST)_[A-Z_0-9]+\b", (DOCS / path).read_text()
+    )
+    assert not set(named) - known
 
 
 @pytest.mark.parametrize("name", TRANSLATED)
