@@ -46,11 +46,15 @@ class TraceEntry:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """config: complete; an empty label or annotation in it removes one. trace: one entry for each of its values."""
+    """config: complete; an empty label or annotation in it removes one. trace: one entry for each of its values.
+
+    misfits: values that the rule inherits and its own parameters do not allow. With one it can not be rendered.
+    """
 
     config: Config
     trace: tuple[TraceEntry, ...]
     warnings: tuple[RuleWarning, ...]
+    misfits: tuple[Violation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,7 @@ class _Layer:
 
 
 def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
-    """The complete config of a rule, by its merge strategy and those of the rules above it.
-
-    Raises InvalidInput where a value that the rule inherits is not one that its own parameter allows.
-    """
+    """The complete config of a rule, by its merge strategy and those of the rules above it."""
     inherited = _inherited(rule, index)
     layers = [*_own_defaults(rule), *(_Layer(each, Origin.CONFIG, each.config) for each in (*inherited, rule))]
     declared = {parameter.name for parameter in rule.spec.parameters}
@@ -77,12 +78,11 @@ def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
                 continue
             setting = Setting(value, layer.rule.id, layer.rule.scope, layer.origin)
             found.setdefault((section, name), []).append(setting)
-    _check_inherited(rule, found)
     trace = tuple(
         TraceEntry(f"{section}.{name}" if section else name, settings[-1], tuple(settings[:-1]))
         for (section, name), settings in sorted(found.items(), key=_in_order_of_config)
     )
-    return Merged(_config(found), trace, tuple(warnings))
+    return Merged(_config(found), trace, tuple(warnings), tuple(_misfits(rule, found)))
 
 
 def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
@@ -134,9 +134,8 @@ def _config(found: Mapping[tuple[str, str], list[Setting]]) -> Config:
     )
 
 
-def _check_inherited(rule: AlertRule, found: Mapping[tuple[str, str], list[Setting]]) -> None:
+def _misfits(rule: AlertRule, found: Mapping[tuple[str, str], list[Setting]]) -> Iterator[Violation]:
     parameters = {parameter.name: parameter for parameter in rule.spec.parameters}
-    violations: list[Violation] = []
     for (section, name), settings in found.items():
         setting = settings[-1]
         if section == "parameters" and setting.rule_id != rule.id:
@@ -144,9 +143,7 @@ def _check_inherited(rule: AlertRule, found: Mapping[tuple[str, str], list[Setti
                 check_value(parameters[name], setting.value, f"parameters[{name}]")
             except InvalidInput as refused:
                 inherits = f'rule "{rule.id}" would inherit this from rule "{setting.rule_id}": '
-                violations.extend(replace(each, message=inherits + each.message) for each in refused.violations)
-    if violations:
-        raise InvalidInput(tuple(violations))
+                yield from (replace(each, message=inherits + each.message) for each in refused.violations)
 
 
 def _undeclared(rule: AlertRule, source: AlertRule, name: str) -> RuleWarning:

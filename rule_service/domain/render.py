@@ -109,13 +109,15 @@ def changed_rules(before: KeyWorld, after: KeyWorld) -> tuple[AlertRule, ...]:
 
 
 def render_rule(rule: AlertRule, index: WorldIndex) -> RenderedRule:
-    """One rule, enabled or not. Raises as `render` does."""
+    """One rule, enabled or not. Raises as `render_input` and `render` do."""
     return render(render_input(rule, index))
 
 
 def render_input(rule: AlertRule, index: WorldIndex) -> RenderInput:
-    """Gathers what a rule is rendered from. Raises InvalidInput as `merge_config` does."""
+    """Gathers what a rule is rendered from. Raises InvalidInput where it inherits what its parameters do not allow."""
     merged = merge_config(rule, index)
+    if merged.misfits:
+        raise InvalidInput(merged.misfits)
     return RenderInput(
         rule_id=rule.id,
         key=rule.key,

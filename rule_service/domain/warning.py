@@ -13,6 +13,7 @@ class WarningCode(StrEnum):
     PARSER_DISAGREES = "PARSER_DISAGREES"
     SCOPE_LABEL_IN_QUERY = "SCOPE_LABEL_IN_QUERY"
     EVERYWHERE = "EVERYWHERE"
+    CAN_NOT_BE_ENABLED = "CAN_NOT_BE_ENABLED"
 
 
 @dataclass(frozen=True, slots=True)
