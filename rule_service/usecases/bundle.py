@@ -50,9 +50,9 @@ class Bundles:
             keys = await keys_of_changes(transaction, plan.changes)
             await carry_out(transaction, plan.changes)
             keys |= await keys_of_changes(transaction, plan.changes)
-            off = await samples_of_off(transaction, plan.changes, plan.fields)
+            samples = (*plan.samples, *await samples_of_off(transaction, plan.changes, plan.fields))
             applied = Applied(plan.changes, plan.unchanged)
-            return Edited(applied, plan.changes, frozenset(keys), (*plan.samples, *off), plan.fields)
+            return Edited(applied, plan.changes, frozenset(keys), samples=samples, fields=plan.fields)
 
         async def first(transaction: Transaction, done: Answered) -> Applied:
             changes = await transaction.changed_by(done.revision)

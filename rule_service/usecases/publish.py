@@ -17,6 +17,7 @@ from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import RuleFile, assemble_file, group_names, parse_file_name
 from rule_service.domain.model import KeyWorld, Scope
 from rule_service.domain.render import RenderedRule, render_rule
+from rule_service.domain.twins import warnings_of_twins
 from rule_service.usecases.blame import refused_by_promtool, together, with_fields
 from rule_service.usecases.change import (
     Capture,
@@ -87,6 +88,7 @@ class _Attempt(Generic[T]):
     edited: Edited[T]
     rendered: Mapping[str, Placed] = field(default_factory=dict)
     files: tuple[FileChange, ...] = ()
+    twins: tuple[RaisedWarning, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -95,8 +97,8 @@ class _Attempt(Generic[T]):
 
     @property
     def warnings(self) -> tuple[RaisedWarning, ...]:
-        placed = self.rendered.values()
-        return tuple(RaisedWarning(each.rule.rule_id, warning) for each in placed for warning in each.rule.warnings)
+        rules = [each.rule for each in self.rendered.values()]
+        return (*(RaisedWarning(rule.rule_id, each) for rule in rules for each in rule.warnings), *self.twins)
 
     def written(self, change: Change) -> Written[T]:
         return Written(self.edited.value, change, self.rendered)
@@ -302,7 +304,12 @@ async def _run(edit: Edit[T], transaction: Transaction) -> _Attempt[T]:
     fragments = await transaction.fragments(touched)
     groups = _groups(fragments)
     placed = {rule.rule_id: Placed(rule, groups[rule.rule_id]) for rule in new}
-    return _Attempt(edited, placed, await _assemble(transaction, fragments))
+    return _Attempt(edited, placed, await _assemble(transaction, fragments), _twins(fragments, placed))
+
+
+def _twins(fragments: Mapping[str, Sequence[Fragment]], new: Collection[str]) -> tuple[RaisedWarning, ...]:
+    found = (each for rules in fragments.values() for each in warnings_of_twins(rules, new))
+    return tuple(RaisedWarning(id, warning) for id, warning in found)
 
 
 def _groups(fragments: Mapping[str, Sequence[Fragment]]) -> dict[str, str]:

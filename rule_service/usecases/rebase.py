@@ -57,7 +57,7 @@ class Rebase:
                 await transaction.update_rule(each.after)
             resources = tuple(ResourceChange("rule", each.after.id, each.before, each.after) for each in rebased)
             off = await samples_of_off(transaction, resources, {})
-            return Edited(rebased, resources, frozenset(each.after.key for each in rebased), off)
+            return Edited(rebased, resources, frozenset(each.after.key for each in rebased), samples=off)
 
         return await self._publisher.publish(edit, options)
 
