@@ -97,17 +97,6 @@ def render_key(world: KeyWorld) -> tuple[RenderedRule, ...]:
     return tuple(render_rule(rule, index) for rule in world.rules if rule.enabled)
 
 
-def changed_rules(before: KeyWorld, after: KeyWorld) -> tuple[AlertRule, ...]:
-    """The enabled rules of `after` that may render to something else than in `before`, new ones included.
-
-    Much cheaper than rendering all: the others keep the fragments they have. A rule of `before` that is not enabled in
-    `after` has no fragment any more.
-    """
-    old_index, new_index = WorldIndex(before), WorldIndex(after)
-    old = {rule.id: render_input(rule, old_index) for rule in before.rules if rule.enabled}
-    return tuple(rule for rule in after.rules if rule.enabled and old.get(rule.id) != render_input(rule, new_index))
-
-
 def render_rule(rule: AlertRule, index: WorldIndex) -> RenderedRule:
     """One rule, enabled or not. Raises as `render_input` and `render` do."""
     return render(render_input(rule, index))
