@@ -29,11 +29,9 @@ def explanation(value: Explained) -> pb.ExplainRuleResponse:
         message.rule_id = rule.id
         message.enabled = rule.enabled
         message.trace.extend(_traced(each) for each in value.shown.merged.trace)
-        message.warnings.extend(encode.warning(each, rule.id) for each in value.shown.merged.warnings)
+        message.warnings.extend(encode.warning(each, rule.id) for each in value.shown.warnings)
         if value.shown.rendered is not None:
             message.rendered.CopyFrom(encode.rendered(value.shown.rendered, value.group or ""))
-            del message.warnings[:]
-            message.warnings.extend(encode.warning(each, rule.id) for each in value.shown.rendered.warnings)
     return message
 
 

@@ -25,6 +25,7 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.domain.names import (
+    MAX_DESCRIPTION,
     check_alert_name,
     check_annotation,
     check_annotation_name,
@@ -44,7 +45,6 @@ from rule_service.domain.wording import shown
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, Violation
 from rulecast.reasons import Reason
 
-MAX_DESCRIPTION = 2_048
 # what the settings of `limits` can allow at most
 MAX_LABELS = 1_000
 MAX_ANNOTATIONS = 1_000

@@ -13,20 +13,24 @@ from rule_service.domain.model import AlertRule, KeyWorld
 from rule_service.domain.render import RenderedRule, render_rule
 from rule_service.domain.resolve import Resolution, resolve
 from rule_service.domain.scope import ScopeMatchers, in_words, own_values, scope_matchers
+from rule_service.domain.warning import RuleWarning, WarningCode
+from rulecast.errors import RulecastError
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """One rule, and what becomes of it.
 
-    rendered: None for a disabled rule, which is in no file. resolution, verdict: for the labels asked about; what all
-    candidates of the key come to, and a sentence on this rule. None and "" where no labels were given.
+    rendered: None for a disabled rule, which is in no file. warnings: of the rule as it is, or would be if it were
+    enabled. resolution, verdict: for the labels asked about; what all candidates of the key come to, and a sentence on
+    this rule. None and "" where no labels were given.
     """
 
     rule: AlertRule
     merged: Merged
     matchers: ScopeMatchers
     rendered: RenderedRule | None
+    warnings: tuple[RuleWarning, ...]
     resolution: Resolution | None = None
     verdict: str = ""
 
@@ -40,11 +44,13 @@ class Explanation:
 def explain_rule(rule: AlertRule, index: WorldIndex, labels: Mapping[str, str] | None = None) -> Explanation:
     """All about one rule; with labels also whether it evaluates a series that has them, and if not, why not."""
     resolution = resolve(index.world, labels) if labels is not None else None
+    rendered = render_rule(rule, index) if rule.enabled else None
     return Explanation(
         rule=rule,
         merged=merge_config(rule, index),
         matchers=scope_matchers(rule, index),
-        rendered=render_rule(rule, index) if rule.enabled else None,
+        rendered=rendered,
+        warnings=rendered.warnings if rendered is not None else _warnings_of_disabled(rule, index),
         resolution=resolution,
         verdict=_verdict(rule, index, labels, resolution) if labels is not None and resolution is not None else "",
     )
@@ -61,6 +67,21 @@ def effective_rules(worlds: Iterable[KeyWorld], labels: Mapping[str, str]) -> tu
         if winner is not None:
             effective.append((winner, merge_config(winner, WorldIndex(world))))
     return tuple(effective)
+
+
+def _warnings_of_disabled(rule: AlertRule, index: WorldIndex) -> tuple[RuleWarning, ...]:
+    """What it is rendered from may have changed since it was saved (docs/decisions/0012)."""
+    try:
+        return render_rule(rule, index).warnings
+    except RulecastError as error:
+        return tuple(
+            RuleWarning(
+                WarningCode.CAN_NOT_BE_ENABLED,
+                f"it is disabled, and can not be enabled as it is: {each.field}: {each.message}",
+                each.position,
+            )
+            for each in error.violations
+        )
 
 
 def _verdict(rule: AlertRule, index: WorldIndex, labels: Mapping[str, str], resolution: Resolution) -> str:

@@ -49,11 +49,13 @@ class Merged:
     """config: complete; an empty label or annotation in it removes one.
 
     settings: by section and name of each of its values, all that set it, the last one last.
+    misfits: values that the rule inherits and its own parameters do not allow. With one it can not be rendered.
     """
 
     config: Config
     settings: Mapping[tuple[str, str], Sequence[Setting]]
     warnings: tuple[RuleWarning, ...]
+    misfits: tuple[Violation, ...]
 
     @property
     def trace(self) -> tuple[TraceEntry, ...]:
@@ -72,10 +74,7 @@ class _Layer:
 
 
 def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
-    """The complete config of a rule, by its merge strategy and those of the rules above it.
-
-    Raises InvalidInput where a value that the rule inherits is not one that its own parameter allows.
-    """
+    """The complete config of a rule, by its merge strategy and those of the rules above it."""
     inherited = _inherited(rule, index)
     layers = [*_own_defaults(rule), *(_Layer(each, Origin.CONFIG, each.config) for each in (*inherited, rule))]
     declared = {parameter.name for parameter in rule.spec.parameters}
@@ -88,8 +87,7 @@ def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
                 continue
             setting = Setting(value, layer.rule.id, layer.rule.scope, layer.origin)
             found.setdefault((section, name), []).append(setting)
-    _check_inherited(rule, found)
-    return Merged(_config(found), found, tuple(warnings))
+    return Merged(_config(found), found, tuple(warnings), tuple(_misfits(rule, found)))
 
 
 def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
@@ -148,9 +146,8 @@ def _config(found: Mapping[tuple[str, str], list[Setting]]) -> Config:
     )
 
 
-def _check_inherited(rule: AlertRule, found: Mapping[tuple[str, str], list[Setting]]) -> None:
+def _misfits(rule: AlertRule, found: Mapping[tuple[str, str], list[Setting]]) -> Iterator[Violation]:
     parameters = {parameter.name: parameter for parameter in rule.spec.parameters}
-    violations: list[Violation] = []
     for (section, name), settings in found.items():
         setting = settings[-1]
         if section == "parameters" and setting.rule_id != rule.id:
@@ -158,9 +155,7 @@ def _check_inherited(rule: AlertRule, found: Mapping[tuple[str, str], list[Setti
                 check_value(parameters[name], setting.value, f"parameters[{name}]")
             except InvalidInput as refused:
                 inherits = f'rule "{rule.id}" would inherit this from rule "{setting.rule_id}": '
-                violations.extend(replace(each, message=inherits + each.message) for each in refused.violations)
-    if violations:
-        raise InvalidInput(tuple(violations))
+                yield from (replace(each, message=inherits + each.message) for each in refused.violations)
 
 
 def _undeclared(rule: AlertRule, source: AlertRule, name: str) -> RuleWarning:

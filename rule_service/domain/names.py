@@ -18,6 +18,7 @@ MAX_NAME = 200
 MAX_HOSTNAME = 253
 MAX_LABEL_VALUE = 2_048
 MAX_ANNOTATION = 8_192
+MAX_DESCRIPTION = 2_048
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")

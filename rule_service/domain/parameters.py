@@ -6,7 +6,14 @@ from dataclasses import replace
 
 from rule_service.domain.durations import parse_duration
 from rule_service.domain.model import Parameter, ParameterType, ParameterValue
-from rule_service.domain.names import check_parameter_name, check_text, is_label_name, is_metric_name, text_problem
+from rule_service.domain.names import (
+    MAX_DESCRIPTION,
+    check_parameter_name,
+    check_text,
+    is_label_name,
+    is_metric_name,
+    text_problem,
+)
 from rule_service.domain.re2 import BadRegex, scan_regex
 from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
@@ -15,7 +22,6 @@ from rulecast.reasons import Reason
 MAX_PARAMETERS = 1_000  # what the setting `limits.parameters` can allow at most
 MAX_ALLOWED = 256
 MAX_VALUE = 4_096
-MAX_DESCRIPTION = 2_048
 
 _KINDS = {
     ParameterType.NUMBER: "a number",

@@ -99,25 +99,16 @@ def render_key(world: KeyWorld) -> tuple[RenderedRule, ...]:
     return tuple(render_rule(rule, index) for rule in world.rules if rule.enabled)
 
 
-def changed_rules(before: KeyWorld, after: KeyWorld) -> tuple[AlertRule, ...]:
-    """The enabled rules of `after` that may render to something else than in `before`, new ones included.
-
-    Much cheaper than rendering all: the others keep the fragments they have. A rule of `before` that is not enabled in
-    `after` has no fragment any more.
-    """
-    old_index, new_index = WorldIndex(before), WorldIndex(after)
-    old = {rule.id: render_input(rule, old_index) for rule in before.rules if rule.enabled}
-    return tuple(rule for rule in after.rules if rule.enabled and old.get(rule.id) != render_input(rule, new_index))
-
-
 def render_rule(rule: AlertRule, index: WorldIndex) -> RenderedRule:
-    """One rule, enabled or not. Raises as `render` does."""
+    """One rule, enabled or not. Raises as `render_input` and `render` do."""
     return render(render_input(rule, index))
 
 
 def render_input(rule: AlertRule, index: WorldIndex) -> RenderInput:
-    """Gathers what a rule is rendered from. Raises InvalidInput as `merge_config` does."""
+    """Gathers what a rule is rendered from. Raises InvalidInput where it inherits what its parameters do not allow."""
     merged = merge_config(rule, index)
+    if merged.misfits:
+        raise InvalidInput(merged.misfits)
     return RenderInput(
         rule_id=rule.id,
         key=rule.key,

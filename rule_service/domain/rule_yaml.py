@@ -22,6 +22,8 @@ _NEEDS_ESCAPES = re.compile(rf"[\t\n{_NOT_PRINTABLE}]")
 # Lines, the first neither empty nor indented (its indentation counts for all), none of white space alone, and at
 # most one line feed at the end.
 _BLOCK = re.compile(rf"(?![ \t])[^\n{_NOT_PRINTABLE}]+(?:\n+(?![ \t]*(?:\n|\Z))[^\n{_NOT_PRINTABLE}]+)*\n?")
+# No field's value has a line that is indented less than the labels.
+_LABELS = re.compile(r"^        labels:\n((?:(?:          .*)?\n)*)", re.MULTILINE)
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
 
 
@@ -54,6 +56,17 @@ def rule_fragment(
             lines.append(f"        {title}:")
             lines.extend(f"          {scalar(name, 12)}: {scalar(values[name], 12)}" for name in sorted(values))
     return "\n".join(lines) + "\n"
+
+
+def name_in(fragment: str) -> str:
+    """What `rule_fragment` wrote of the alert's name."""
+    return fragment.partition("\n        expr:")[0]
+
+
+def identity_in(fragment: str) -> tuple[str, str]:
+    """What `rule_fragment` wrote of the alert's name and labels: alike for two rules whose alerts have the same."""
+    labels = _LABELS.search(fragment)
+    return name_in(fragment), labels[1] if labels is not None else ""
 
 
 def recording_fragment(name: str, expr: str) -> str:

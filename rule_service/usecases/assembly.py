@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from rule_service.domain.layout import RuleFile, assemble_file, group_name, parse_file_name
 from rule_service.domain.model import Scope
 from rule_service.domain.render import RenderedRule
-from rule_service.usecases.change import FileChange, FileChangeKind, Placed
+from rule_service.domain.twins import warnings_of_twins
+from rule_service.usecases.change import FileChange, FileChangeKind, Placed, RaisedWarning
 from rule_service.usecases.ports import Fragment, Ingredients, Transaction
 from rule_service.usecases.rendering import Differences
 from rulecast.digest import file_sha256
@@ -18,12 +19,14 @@ class Assembled:
     """files: those with other bytes than stored, to be stored. deleted: those whose last rule is gone.
 
     changes: all of them. placed: the rules that are rendered differently, each with its Prometheus group, by id.
+    twins: warnings of those among them whose alerts are not to be told from those of others in their file.
     """
 
     files: Sequence[tuple[Scope, RuleFile]] = ()
     deleted: Sequence[str] = ()
     changes: tuple[FileChange, ...] = ()
     placed: Mapping[str, Placed] = field(default_factory=dict)
+    twins: tuple[RaisedWarning, ...] = ()
 
 
 _Rule = Fragment | RenderedRule
@@ -52,7 +55,8 @@ async def assemble(transaction: Transaction, differences: Differences, files: Co
             changed.append((scope, file))
             changes.append(FileChange(name, kind, file.rule_count, digest))
     deleted = [each.name for each in changes if each.kind is FileChangeKind.DELETED]
-    return Assembled(changed, deleted, tuple(changes), _placed(differences, contents))
+    placed = _placed(differences, contents)
+    return Assembled(changed, deleted, tuple(changes), placed, _twins(contents, placed))
 
 
 def _contents(stored: Mapping[str, Ingredients], differences: Differences) -> dict[str, list[_Rule]]:
@@ -64,6 +68,11 @@ def _contents(stored: Mapping[str, Ingredients], differences: Differences) -> di
     for rule in differences.new:
         contents[rule.file_name].append(rule)
     return contents
+
+
+def _twins(contents: Mapping[str, Sequence[_Rule]], new: Collection[str]) -> tuple[RaisedWarning, ...]:
+    found = (each for rules in contents.values() for each in warnings_of_twins(rules, new))
+    return tuple(RaisedWarning(id, warning) for id, warning in found)
 
 
 def _placed(differences: Differences, contents: Mapping[str, Sequence[_Rule]]) -> dict[str, Placed]:

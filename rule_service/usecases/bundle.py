@@ -11,6 +11,7 @@ from rule_service.usecases.bundle_plan import Bundle, How, Mode, Plan
 from rule_service.usecases.bundle_settle import Neighbours, gone_places, new_labels_of, places_of, settle, values_of
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
+from rule_service.usecases.off import samples_of_off
 from rule_service.usecases.ports import Answered, Kept, ResourceChange, RuleFilter, Transaction
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
@@ -50,8 +51,9 @@ class Bundles:
             keys = await keys_of_changes(transaction, plan.changes)
             await carry_out(transaction, plan.changes)
             keys |= await keys_of_changes(transaction, plan.changes)
+            samples = (*plan.samples, *await samples_of_off(transaction, plan.changes, plan.fields))
             applied = Applied(plan.changes, plan.unchanged)
-            return Edited(applied, plan.changes, frozenset(keys), samples=plan.samples, fields=plan.fields)
+            return Edited(applied, plan.changes, frozenset(keys), samples=samples, fields=plan.fields)
 
         async def first(transaction: Transaction, done: Answered) -> Applied:
             changes = await transaction.changed_by(done.revision)

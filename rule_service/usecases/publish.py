@@ -123,8 +123,8 @@ class _Attempt(Generic[T]):
 
     def change(self, revision: int) -> Change:
         rules = self.differences.new
-        warnings = tuple(RaisedWarning(rule.rule_id, warning) for rule in rules for warning in rule.warnings)
-        return Change(revision, self.assembled.changes, warnings)
+        warnings = (RaisedWarning(rule.rule_id, warning) for rule in rules for warning in rule.warnings)
+        return Change(revision, self.assembled.changes, (*warnings, *self.assembled.twins))
 
     def written(self, change: Change) -> Written[T]:
         return Written(self.edited.value, change, self.assembled.placed)

@@ -8,6 +8,7 @@ from rule_service.domain.model import AlertRule, AlertTemplate
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.expect import found, the_template
+from rule_service.usecases.off import samples_of_off
 from rule_service.usecases.ports import ResourceChange, RuleFilter, Transaction
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
@@ -56,7 +57,8 @@ class Rebase:
             for each in rebased:
                 await transaction.update_rule(each.after)
             resources = tuple(ResourceChange("rule", each.after.id, each.before, each.after) for each in rebased)
-            return Edited(rebased, resources, frozenset(each.after.key for each in rebased))
+            off = await samples_of_off(transaction, resources, {})
+            return Edited(rebased, resources, frozenset(each.after.key for each in rebased), samples=off)
 
         return await self._publisher.publish(edit, options)
 

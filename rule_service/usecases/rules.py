@@ -10,6 +10,7 @@ from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.deleted import id_of_deleted
 from rule_service.usecases.expect import check_etag, found, the_live_rule, the_scope, the_template
+from rule_service.usecases.off import samples_of_off
 from rule_service.usecases.ports import Answered, Reads, Record, ResourceChange, Transaction
 from rule_service.usecases.publish import Edit, First, Publisher
 from rule_service.usecases.rendering import Edited
@@ -53,7 +54,7 @@ class RuleEdits:
                 raise id_of_deleted("rule", draft.id)
             await the_scope(transaction, draft.scope, "rule.scope")
             rule = await _checked(transaction, await _made(transaction, draft))
-            return _edited(await transaction.insert_rule(rule), None, rule)
+            return await _saved(transaction, await transaction.insert_rule(rule), None)
 
         async def first(transaction: Transaction, done: Answered) -> Record[AlertRule]:
             return found(await transaction.rule(done.resource_id), "rule", done.resource_id, "rule.id")
@@ -73,7 +74,7 @@ class RuleEdits:
             rule = await _checked(transaction, asked)
             if rule == current.value:
                 return Edited(current)
-            return _edited(await transaction.update_rule(rule), current.value, rule)
+            return await _saved(transaction, await transaction.update_rule(rule), current.value)
 
         return await self._shown(edit, options)
 
@@ -158,6 +159,14 @@ def _reach(rule: AlertRule, before: AlertRule | None, after: AlertRule | None) -
     if before is not None and after is not None and before.priority == after.priority:
         return Settings(rule.scope.group_id)
     return Standing(rule.scope.group_id)
+
+
+async def _saved(
+    transaction: Transaction, record: Record[AlertRule], before: AlertRule | None
+) -> Edited[Record[AlertRule]]:
+    """An edit that says what a rule is to be; it is checked even if it is off."""
+    edited = _edited(record, before, record.value)
+    return replace(edited, samples=await samples_of_off(transaction, edited.resources, edited.fields))
 
 
 def _refuse_immutable(before: AlertRule, after: AlertRule) -> None:

@@ -242,6 +242,21 @@ async def test_a_mistake_that_would_break_another_rule_names_it(edits: Edits) ->
     assert await edits.files() == before
 
 
+async def test_alerts_that_nobody_can_tell_apart_are_warned_of(edits: Edits) -> None:
+    await edits.rule(GlobalScope(), "cpu-all")
+    draft = RuleDraft("cpu-too", GlobalScope(), key="cpu-too", spec=replace(CPU, query="cpu_steal > {{ .threshold }}"))
+    elsewhere = await edits.rules.create(replace(draft, id="cpu-dev", scope=GroupScope("dev")), DO)
+    assert elsewhere.change.warnings == ()
+    tried = await edits.rules.create(draft, TRY)
+    done = await edits.rules.create(draft, DO)
+    assert [(each.rule_id, each.warning.code) for each in done.change.warnings] == [("cpu-too", "SAME_IDENTITY")]
+    assert 'those of rule "cpu-all" at this scope' in done.change.warnings[0].warning.message
+    assert tried.change.warnings == done.change.warnings
+    severe = Config(labels={"severity": "critical"})
+    mended = await edits.rules.update("cpu-all", "", lambda rule: replace(rule, config=severe), DO)
+    assert mended.change.warnings == ()
+
+
 async def test_a_group_that_moves_takes_its_values_along(edits: Edits) -> None:
     await edits.rule(GlobalScope(), "cpu-all")
     await edits.rule(GroupScope("prod"), "cpu-prod")

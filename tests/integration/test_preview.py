@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
+from rule_service.domain.layout import RULES_PER_GROUP
 from rule_service.domain.model import Config, GlobalScope, Group, GroupScope, Namespace, NamespaceScope, Scope, Target
 from rule_service.usecases.ports_delivery import HelloFacts
 from rulecast.errors import InvalidInput, NotFound
@@ -22,7 +24,7 @@ from rulecast.v1 import (
     target_pb2,
     template_pb2,
 )
-from tests.support.bundles import previewing
+from tests.support.bundles import BundleText, previewing
 from tests.support.edits import CPU, CPU_TEMPLATE, DO, Edits, open_edits
 
 
@@ -117,6 +119,30 @@ async def test_a_deletion_ends_alerts(edits: Edits) -> None:
     }
     (target,) = answer.targets
     assert (target.before_rule_id, target.after_rule_id, target.after_enabled) == ("cpu-prod", "cpu-all", True)
+
+
+async def test_a_rule_too_many_for_its_prometheus_group_tells_whose_state_is_lost(edits: Edits) -> None:
+    rules = [
+        f"  - {{id: r{at}, key: r{at}, scope: {{global: {{}}}}, spec: {{alert_name: R{at}, severity: s, query: up}}}}\n"
+        for at in range(RULES_PER_GROUP)
+    ]
+    await BundleText(edits).apply("rules:\n" + "".join(rules[:-1]))
+    before = yaml.safe_load((await edits.files())["global.yml"])
+    assert [(each["name"], len(each["rules"])) for each in before["groups"]] == [("global/default/0", 50)]
+
+    answer = await preview(edits, apply_bundle=bundle_pb2.ApplyBundleRequest(content="rules:\n" + "".join(rules)))
+    await BundleText(edits).apply("rules:\n" + "".join(rules))
+    after = yaml.safe_load((await edits.files())["global.yml"])
+    moved = [
+        rule["alert"] for group in after["groups"] if group["name"] == "global/default/1" for rule in group["rules"]
+    ]
+    moved = [name for name in moved if name != f"R{RULES_PER_GROUP - 1}"]
+    assert 10 < len(moved) < 40
+    assert sorted(each.before.alert_name for each in answer.lost_states) == sorted(moved)
+    assert {each.loss for each in answer.lost_states} == {preview_pb2.LostAlertState.RESET}
+    places = {(each.before.group, each.after.group) for each in answer.lost_states}
+    assert places == {("global/default/0", "global/default/1")}
+    assert answer.lost_state_count == len(moved)
 
 
 async def test_switching_off_is_told_for_each_target(edits: Edits) -> None:

@@ -25,7 +25,7 @@ MAX_GROUPS = 30
 VALUE = 50
 """Of every synthetic series; thresholds lie on both sides of it."""
 
-# Values that a careless regular expression or string would widen, narrow or break.
+# Values that a careless regular expression, string or template would widen, narrow or break.
 LABEL_VALUES = (
     "prod",
     "prod.eu",
@@ -43,9 +43,21 @@ LABEL_VALUES = (
     "'s'",
     "é😀",
     "l\nm",
+    "l",
     " ",
+    "\t",
+    "`r`",
+    ".*",
+    ".+",
+    "\\n",
+    "p/q-r,s",
+    "{{ 1 }}",
+    "{{ $value",
+    "\u2028",
+    "e\u0301",
+    "é",
 )
-_STRANGERS = ("nowhere", "pro", "prod-eu-1", "b", "bb", "c", "d", "ee", "5", "")
+_STRANGERS = ("nowhere", "pro", "prod-eu-1", "b", "bb", "c", "d", "ee", "5", "n", "1", "")
 _THRESHOLDS = tuple(Parameter("threshold", ParameterType.NUMBER, default=default) for default in (40.0, 60.0))
 
 
@@ -129,7 +141,8 @@ def series_(draw: st.DrawFn, namespaces: Sequence[Namespace], groups: Sequence[G
     for namespace in namespaces:
         values = [group.label_value for group in groups if group.namespace_id == namespace.id]
         value = draw(st.sampled_from([*values, *values, *values, *_STRANGERS]))
-        if value:
+        # an empty label and none are the same to Prometheus
+        if value or draw(st.booleans()):
             labels[namespace.label] = value
     return labels
 

@@ -1,12 +1,15 @@
 """GetEffectiveRules and ExplainRule: all that is said of a rule."""
 
+from dataclasses import replace
+
 import pytest
 
 from rule_service.domain.explain import effective_rules, explain_rule
 from rule_service.domain.index import WorldIndex
-from rule_service.domain.model import AlertRule
+from rule_service.domain.model import AlertRule, Parameter, ParameterType
 from rule_service.domain.resolve import Outcome
-from tests.support.worlds import group, rule, world
+from rule_service.domain.warning import WarningCode
+from tests.support.worlds import SPEC, group, rule, world
 
 ENV = (group("env/prod"), group("env/prod/prod-eu"), group("env/dev"))
 RULES = (
@@ -58,6 +61,26 @@ def test_an_alert_that_is_off_is_effective_and_in_no_file() -> None:
     assert found.group_name(beside=0) is None
     assert found.merged.config.parameters == {"threshold": 95.0}
     assert found.verdict.endswith("it is disabled, so the alert is off here")
+
+
+def test_a_disabled_rule_that_could_not_be_enabled_says_why() -> None:
+    strict = replace(SPEC, parameters=(Parameter("threshold", ParameterType.NUMBER, maximum=50.0),))
+    off = rule("group:dev", spec=strict, enabled=False)
+    both = world((RULES[0], off), ENV)
+    [(found, merged)] = effective_rules([both], {"env": "dev"})
+    assert (found, merged.config.parameters) == (off, {"threshold": 95.0})
+    [warning] = explain_rule(off, WorldIndex(both)).warnings
+    assert warning.code is WarningCode.CAN_NOT_BE_ENABLED
+    assert 'parameters[threshold]: rule "group-dev" would inherit this from rule "global": ' in warning.message
+
+
+def test_a_disabled_rule_is_warned_of_as_if_it_were_enabled() -> None:
+    off = rule("group:dev", spec=replace(SPEC, query="absent(cpu) > {{ .threshold }}"), enabled=False)
+    on_rule = replace(off, enabled=True)
+    found = explain_rule(off, WorldIndex(world((off,), ENV)))
+    on = explain_rule(on_rule, WorldIndex(world((on_rule,), ENV)))
+    assert found.rendered is None
+    assert found.warnings == on.warnings != ()
 
 
 @pytest.mark.parametrize(

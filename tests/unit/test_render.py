@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from rule_service.domain.index import WorldIndex
-from rule_service.domain.model import AlertRule, AlertSpec, Config, Group, KeyWorld, ScopeMode
-from rule_service.domain.render import RULE_ANNOTATION, RenderedRule, changed_rules, render_key, render_rule
+from rule_service.domain.model import AlertRule, AlertSpec, Config, Group, ScopeMode
+from rule_service.domain.render import RULE_ANNOTATION, RenderedRule, render_key, render_rule
 from rule_service.domain.warning import WarningCode
 from rulecast.errors import InvalidInput, LimitExceeded, RulecastError
 from rulecast.reasons import Reason
@@ -210,43 +210,6 @@ class TestWarnings:
         rules = (rule("global"), rule("group:dev", spec=spec("cpu > 1")))
         above = replace(rules[0], config=Config(parameters={"threshold": 1.0}))
         assert self.codes("group-dev", above, rules[1]) == [WarningCode.PARAMETER_IGNORED]
-
-
-class TestChangedRules:
-    RULES = (rule("global"), rule("group:prod"), rule("group:prod-eu"), rule("group:dev", enabled=False))
-
-    def changed(self, *after: AlertRule, groups: tuple[Group, ...] = ENV) -> list[str]:
-        before = world(self.RULES, ENV)
-        return [each.id for each in changed_rules(before, world(after, groups))]
-
-    def test_nothing(self) -> None:
-        assert self.changed(*self.RULES) == []
-        described = [replace(each, description="x", template_version=2) for each in self.RULES]
-        assert self.changed(*described) == []
-
-    def test_a_config_changes_the_rules_that_inherit_it(self) -> None:
-        edited = replace(self.RULES[1], config=Config(parameters={"threshold": 1.0}))
-        assert self.changed(self.RULES[0], edited, *self.RULES[2:]) == ["group-prod", "group-prod-eu"]
-
-    def test_a_rule_less_gives_its_series_to_others(self) -> None:
-        assert self.changed(*self.RULES[:2], self.RULES[3]) == ["group-prod"]
-
-    def test_enabling_a_rule_renders_it_alone(self) -> None:
-        assert self.changed(*self.RULES[:3], replace(self.RULES[3], enabled=True)) == ["group-dev"]
-
-    def test_another_label_value_changes_all_that_name_it(self) -> None:
-        renamed = (ENV[0], replace(ENV[1], label_value="eu"), ENV[2])
-        assert self.changed(*self.RULES, groups=renamed) == ["global", "group-prod", "group-prod-eu"]
-
-    def test_it_finds_all_that_rendering_everything_finds(self) -> None:
-        before, after = world(self.RULES, ENV), world(self.RULES[1:], (*ENV, group("env/prod/prod-us")))
-        assert differing(before, after) == {"group-prod"}
-        assert {each.id for each in changed_rules(before, after)} >= differing(before, after)
-
-
-def differing(before: KeyWorld, after: KeyWorld) -> set[str]:
-    old = {each.rule_id: each for each in render_key(before)}
-    return {each.rule_id for each in render_key(after) if old.get(each.rule_id) != each}
 
 
 def test_every_refusal_is_one_a_caller_can_read() -> None:
