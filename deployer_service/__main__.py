@@ -69,7 +69,7 @@ def _serve(loaded: Loaded[Settings]) -> int:
 
 
 def _health(loaded: Loaded[Settings]) -> int:
-    why = why_not_ready(loaded.settings.http_listen)
+    why = why_not_ready(loaded.settings.http_listen, tls=loaded.settings.tls is not None)
     if why is not None:
         print(f"deployer-service: not ready: {why}", file=sys.stderr)
         return _FAILED

@@ -86,7 +86,7 @@ def _migrate(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
 
 
 def _health(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
-    why = why_not_ready(loaded.settings.http_listen)
+    why = why_not_ready(loaded.settings.http_listen, tls=loaded.settings.tls is not None)
     if why is not None:
         print(f"rule-service: not ready: {why}", file=sys.stderr)
         return 1

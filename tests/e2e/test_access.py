@@ -85,7 +85,8 @@ async def test_every_path_of_http_wants_a_token_and_health_does_not(up: Secured)
             async with http.get(up.replica.url + path) as answer:
                 assert (path, answer.status) == (path, 200)
         async with http.get(up.replica.url + "/metrics") as answer:
-            assert 'rulecast_access_refused_total{reason="TOKEN_MISSING"}' in await answer.text()
+            labels = 'grpc_service="rulecast.v1.GroupService",reason="TOKEN_MISSING"'
+            assert f"rulecast_refusals_total{{{labels}}}" in await answer.text()
 
 
 async def create_group(up: Secured, id: str, token: str, **fields: Any) -> int:

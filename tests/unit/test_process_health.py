@@ -25,7 +25,7 @@ async def serving(app: web.Application) -> AsyncIterator[int]:
 
 
 async def asked(host: str, port: int, timeout: float = 30) -> str | None:
-    return await asyncio.to_thread(why_not_ready, HostPort(host, port), timeout)
+    return await asyncio.to_thread(why_not_ready, HostPort(host, port), timeout=timeout)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

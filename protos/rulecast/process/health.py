@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 from dataclasses import replace
 from typing import Final
 
@@ -13,13 +14,14 @@ TIMEOUT: Final = 5.0
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def why_not_ready(listen: HostPort, timeout: float = TIMEOUT) -> str | None:
+def why_not_ready(listen: HostPort, *, tls: bool = False, timeout: float = TIMEOUT) -> str | None:
     """What `/health/ready` says; None when the service is ready.
 
-    listen: where the service listens for HTTP, as in its settings. Never raises for what the service does or does not.
+    listen: where the service listens for HTTP, as in its settings; tls: whether it speaks TLS there. Never raises for
+    what the service does or does not.
     """
     asked = replace(listen, host=_EVERY_ADDRESS.get(listen.host, listen.host))
-    connection = http.client.HTTPConnection(asked.host, asked.port, timeout=timeout)
+    connection = _connection(asked, timeout, tls=tls)
     try:
         connection.request("GET", "/health/ready")
         answer = connection.getresponse()
@@ -31,6 +33,17 @@ def why_not_ready(listen: HostPort, timeout: float = TIMEOUT) -> str | None:
     finally:
         connection.close()
     return None if answer.status == http.client.OK else _reason(answer.status, body)
+
+
+def _connection(asked: HostPort, timeout: float, *, tls: bool) -> http.client.HTTPConnection:
+    if not tls:
+        return http.client.HTTPConnection(asked.host, asked.port, timeout=timeout)
+    # nothing secret is sent to it. Its certificate is for names that others call it by, and may be another than that on
+    # disk: while a renewed one can not be used the service goes on with the one before, and is no less healthy
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(asked.host, asked.port, timeout=timeout, context=context)
 
 
 def _words(error: Exception) -> str:
