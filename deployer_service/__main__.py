@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployer_service.settings import PREFIX, Settings
-from deployer_service.wiring import serve
 from rulecast.errors import RulecastError
-from rulecast.process.health import why_not_ready
+from rulecast.process.health import Question, why_not
 from rulecast.process.logs import configure_audit, configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
 from rulecast.process.settings_file import SettingsError
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return _WRONG_SETTINGS
-    return int(parsed.run(loaded))
+    return int(parsed.run(loaded, parsed))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,11 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, words in (
         ("serve", _serve, "run the deployer until SIGTERM or SIGINT"),
-        ("health", _health, "ask the deployer that runs here with these settings whether it is ready"),
         ("check-config", _check_config, "print the settings in force and where each is from, secrets masked"),
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
         command.set_defaults(run=run)
+    words = "ask the deployer that runs here with these settings whether it is ready"
+    health = commands.add_parser("health", help=words, description=words, parents=[config])
+    health.add_argument("--live", action="store_true", help="only whether it has not got stuck")
+    health.set_defaults(run=_health)
     words = "make a token for the deployer's own service, and print it with what to put into the settings"
     commands.add_parser("token", help=words, description=words).set_defaults(run=None)
     return parser
@@ -57,9 +59,12 @@ def _token() -> int:
     return 0
 
 
-def _serve(loaded: Loaded[Settings]) -> int:
+def _serve(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     settings = loaded.settings
     configure_logging(settings.logs.level, settings.logs.format)
+    # here: `health` is run every few seconds, and needs none of it
+    from deployer_service.wiring import serve
+
     try:
         configure_audit(settings.audit.file)
         return asyncio.run(serve(settings))
@@ -68,16 +73,17 @@ def _serve(loaded: Loaded[Settings]) -> int:
         return _FAILED
 
 
-def _health(loaded: Loaded[Settings]) -> int:
-    why = why_not_ready(loaded.settings.http_listen, tls=loaded.settings.tls is not None)
+def _health(loaded: Loaded[Settings], arguments: argparse.Namespace) -> int:
+    settings, question = loaded.settings, Question.LIVE if arguments.live else Question.READY
+    why = why_not(question, settings.http_listen, settings.tls is not None)
     if why is not None:
-        print(f"deployer-service: not ready: {why}", file=sys.stderr)
+        print(f"deployer-service: not {question.name.lower()}: {why}", file=sys.stderr)
         return _FAILED
-    print("ready")
+    print(question.name.lower())
     return 0
 
 
-def _check_config(loaded: Loaded[Settings]) -> int:
+def _check_config(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     print(print_settings(loaded), end="")
     return 0
 

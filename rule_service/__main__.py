@@ -11,9 +11,8 @@ from rule_service.settings import PREFIX, Settings
 from rule_service.store.history import begin_anew
 from rule_service.store.migrate import SchemaMismatch, migrate
 from rule_service.store.pool import connect, wait_for_database
-from rule_service.wiring import serve
 from rulecast.errors import RulecastError
-from rulecast.process.health import why_not_ready
+from rulecast.process.health import Question, why_not
 from rulecast.process.logs import configure_audit, configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
 from rulecast.process.settings_file import SettingsError
@@ -40,7 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, words in (
         ("serve", _serve, "run the service until SIGTERM or SIGINT"),
         ("migrate", _migrate, "bring the database's schema up to date, and end"),
-        ("health", _health, "ask the service that runs here with these settings whether it is ready"),
         (
             "new-history",
             _new_history,
@@ -51,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=words, description=words, parents=[config])
         command.set_defaults(run=run)
+    words = "ask the service that runs here with these settings whether it is ready"
+    health = commands.add_parser("health", help=words, description=words, parents=[config])
+    health.add_argument("--live", action="store_true", help="only whether it has not got stuck")
+    health.set_defaults(run=_health)
     words = "make, list and revoke tokens, in the database itself"
     token_command.add_commands(commands.add_parser("token", help=words, description=words), config)
     return parser
@@ -59,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     settings = loaded.settings
     configure_logging(settings.logs.level, settings.logs.format)
+    # here: `health` is run every few seconds, and needs none of it
+    from rule_service.wiring import serve
+
     try:
         configure_audit(settings.audit.file)
         return asyncio.run(serve(settings))
@@ -85,12 +90,13 @@ def _migrate(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
     return 0
 
 
-def _health(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
-    why = why_not_ready(loaded.settings.http_listen, tls=loaded.settings.tls is not None)
+def _health(loaded: Loaded[Settings], arguments: argparse.Namespace) -> int:
+    settings, question = loaded.settings, Question.LIVE if arguments.live else Question.READY
+    why = why_not(question, settings.http_listen, settings.tls is not None)
     if why is not None:
-        print(f"rule-service: not ready: {why}", file=sys.stderr)
+        print(f"rule-service: not {question.name.lower()}: {why}", file=sys.stderr)
         return 1
-    print("ready")
+    print(question.name.lower())
     return 0
 
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import ssl
 from dataclasses import replace
+from enum import StrEnum
 from typing import Final
 
 from rulecast.process.addresses import HostPort
@@ -14,16 +15,22 @@ TIMEOUT: Final = 5.0
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def why_not_ready(listen: HostPort, *, tls: bool = False, timeout: float = TIMEOUT) -> str | None:
-    """What `/health/ready` says; None when the service is ready.
+class Question(StrEnum):
+    """What is asked: whether it can do its work, or only whether it has not got stuck."""
 
-    listen: where the service listens for HTTP, as in its settings; tls: whether it speaks TLS there. Never raises for
-    what the service does or does not.
+    READY = "/health/ready"
+    LIVE = "/health/live"
+
+
+def why_not(question: Question, listen: HostPort, tls: bool = False, timeout: float = TIMEOUT) -> str | None:
+    """What the service says; None when the answer is yes.
+
+    listen: as in the service's settings. tls: whether it speaks TLS there. Never raises for what it does or does not.
     """
     asked = replace(listen, host=_EVERY_ADDRESS.get(listen.host, listen.host))
-    connection = _connection(asked, timeout, tls=tls)
+    connection = _connection(asked, tls, timeout)
     try:
-        connection.request("GET", "/health/ready")
+        connection.request("GET", question)
         answer = connection.getresponse()
         body = answer.read(65536)
     except TimeoutError:
@@ -35,12 +42,11 @@ def why_not_ready(listen: HostPort, *, tls: bool = False, timeout: float = TIMEO
     return None if answer.status == http.client.OK else _reason(answer.status, body)
 
 
-def _connection(asked: HostPort, timeout: float, *, tls: bool) -> http.client.HTTPConnection:
+def _connection(asked: HostPort, tls: bool, timeout: float) -> http.client.HTTPConnection:
     if not tls:
         return http.client.HTTPConnection(asked.host, asked.port, timeout=timeout)
-    # nothing secret is sent to it. Its certificate is for names that others call it by, and may be another than that on
-    # disk: while a renewed one can not be used the service goes on with the one before, and is no less healthy
     context = ssl.create_default_context()
+    # it asks the process beside it, by an address that is in no certificate, and tells it nothing
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(asked.host, asked.port, timeout=timeout, context=context)
