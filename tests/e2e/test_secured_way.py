@@ -153,12 +153,17 @@ async def test_without_a_certificate_nobody_is_listened_to(protected: Protected)
 
 
 async def test_the_health_command_of_each_asks_over_tls_without_a_certificate(protected: Protected) -> None:
-    for package, prefix, port in (
-        ("rule_service", "RULE_SERVICE", protected.rules.replica.http_port),
-        ("deployer_service", "DEPLOYER", protected.http_port),
+    for package, prefix, port, needed in (
+        (
+            "rule_service",
+            "RULE_SERVICE",
+            protected.rules.replica.http_port,
+            {"RULE_SERVICE_DATABASE_URL": protected.rules.database},
+        ),
+        ("deployer_service", "DEPLOYER", protected.http_port, {"DEPLOYER_RULE_SERVICE": "127.0.0.1:1"}),
     ):
-        environment = {f"{prefix}_TLS_{name}": value for name, value in protected.tls.items()}
-        environment[f"{prefix}_HTTP_LISTEN"] = f"127.0.0.1:{port}"
+        tls = {f"{prefix}_TLS_{name}": value for name, value in protected.tls.items()}
+        environment = {f"{prefix}_HTTP_LISTEN": f"127.0.0.1:{port}", **tls, **needed}
         asking = await asyncio.create_subprocess_exec(
             sys.executable, "-m", package, "health", env=environment, stdout=PIPE, stderr=PIPE
         )
