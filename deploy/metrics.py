@@ -12,6 +12,7 @@ from typing import Final
 import deployer_service.metrics
 import rule_service.metrics
 import rulecast.process.telemetry
+import rulecast.process.tls
 import rulecast.rpc.metrics
 from rulecast.process.metrics import Metric, declared
 from rulecast.process.telemetry import make_registry
@@ -28,6 +29,7 @@ SECTIONS: Final = (
         "Beside it, the client library's own: `process_*` and `python_*`.",
         rulecast.process.telemetry,
     ),
+    ("Certificates, of both services", "Where `tls` is set.", rulecast.process.tls),
 )
 
 

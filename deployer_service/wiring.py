@@ -43,7 +43,7 @@ from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_regist
 from rulecast.process.tls import ServerCertificates
 from rulecast.process.tracing import configure_tracing
 from rulecast.rpc.access import Access
-from rulecast.rpc.gate import AccessMetrics, Gate
+from rulecast.rpc.gate import Gate
 from rulecast.rpc.http_gate import guarded
 from rulecast.rpc.interceptors import ServerInterceptor
 from rulecast.rpc.metrics import RpcMetrics
@@ -71,7 +71,8 @@ async def serve(settings: Settings) -> int:
     source = random.SystemRandom()
     registry = make_registry("deployer")
     metrics = Metrics(registry)
-    gate = _gate(settings, AccessMetrics(registry))
+    rpc_metrics = RpcMetrics(registry)
+    gate = _gate(settings, rpc_metrics)
     certificates = ServerCertificates(settings.tls, registry) if settings.tls is not None else None
     credentials = UpstreamCredentials(settings.upstream, registry)
     url = URL(settings.prometheus.url.get_secret_value())
@@ -121,13 +122,15 @@ async def serve(settings: Settings) -> int:
                     SERVICE, partial(add_DeployerServiceServicer_to_server, DeployerApi(identity, pipeline, follower))
                 )
             ],
-            interceptors=[ServerInterceptor(RpcMetrics(registry), gate)],
+            interceptors=[ServerInterceptor(rpc_metrics, gate)],
             stopping=stop,
             credentials=certificates.for_grpc() if certificates is not None else None,
         )
         life = Life(pipeline, follower, stop, source, on_recovered=partial(rpc.set_serving, True))
         needs = {} if settings.security.metrics_open else {"/metrics": Access.VIEWER}
-        app = web.Application(middlewares=[guarded(gate, needs, certificate=shows_certificates(settings.tls))])
+        refused = partial(rpc_metrics.refused, "http")
+        guard = guarded(gate, needs, certificate=shows_certificates(settings.tls), refused=refused)
+        app = web.Application(middlewares=[guard])
         app.add_routes(telemetry_routes(registry, life.not_ready))
         http = HttpServer(app, settings.http_listen, certificates.for_http() if certificates is not None else None)
 
@@ -150,7 +153,7 @@ async def serve(settings: Settings) -> int:
         return await supervise(tasks, stop)
 
 
-def _gate(settings: Settings, metrics: AccessMetrics) -> Gate:
+def _gate(settings: Settings, metrics: RpcMetrics) -> Gate:
     """Raises Unprotected."""
     security, tls = settings.security, settings.tls
     check_exposure(security, settings.listens, tls, PREFIX)
@@ -163,7 +166,7 @@ def _gate(settings: Settings, metrics: AccessMetrics) -> Gate:
         )
     tokens = settings.api.token_sha256 if needed else ()
     authenticator = SettingsAuthenticator(tokens) if tokens else None
-    return Gate(METHODS, authenticator=authenticator, metrics=metrics, reads=READS, writes=WRITES)
+    return Gate(METHODS, authenticator=authenticator, reads=READS, writes=WRITES, limited=metrics.limited)
 
 
 def _check_upstream(settings: Settings) -> None:

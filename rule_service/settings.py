@@ -52,7 +52,7 @@ class Stream(Section):
 
 
 class History(Section):
-    """retention: how long revisions are kept."""
+    """retention: how long revisions are kept, and tokens that have expired or were revoked."""
 
     retention: Annotated[Duration, Field(gt=0)] = 90 * 86_400.0
 

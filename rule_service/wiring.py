@@ -91,7 +91,7 @@ from rulecast.process.tls import ServerCertificates
 from rulecast.process.tracing import configure_tracing
 from rulecast.rpc.access import Access
 from rulecast.rpc.channel import open_channel
-from rulecast.rpc.gate import AccessMetrics, Gate
+from rulecast.rpc.gate import Gate
 from rulecast.rpc.http_gate import guarded
 from rulecast.rpc.interceptors import ServerInterceptor
 from rulecast.rpc.metrics import RpcMetrics
@@ -175,7 +175,9 @@ async def serve(settings: Settings) -> int:
         tokens = PostgresTokens(database)
         authenticator = TokenAuthenticator(tokens)
         listener.hear(TOKENS, authenticator.forget)
-        gate = _gate(settings, authenticator, AccessMetrics(registry))
+        rpc_metrics = RpcMetrics(registry)
+        refused_by_http = partial(rpc_metrics.refused, "http")
+        gate = _gate(settings, authenticator, rpc_metrics)
         traces = Traces()
         if tracing:
             listener.hear(TRACES, traces.heard)
@@ -220,7 +222,6 @@ async def serve(settings: Settings) -> int:
             partial(add_PreviewServiceServicer_to_server, previews),
         )
 
-        rpc_metrics = RpcMetrics(registry)
         # for our own HTTP alone
         own = private / "grpc"
         rpc = RpcServer(
@@ -265,13 +266,13 @@ async def serve(settings: Settings) -> int:
         )
         registry.register(OverviewMetrics(lambda: watch.overview, lambda: watch.up, lambda: life.not_ready() is None))
         needs = {} if settings.security.metrics_open else {"/metrics": Access.VIEWER}
+        guard = guarded(gate, needs, certificate=shows_certificates(settings.tls), refused=refused_by_http)
         app = web.Application(
-            client_max_size=settings.limits.request_bytes,
-            middlewares=[request_ids, json_errors, guarded(gate, needs, certificate=shows_certificates(settings.tls))],
+            client_max_size=settings.limits.request_bytes, middlewares=[request_ids, json_errors, guard]
         )
         app.add_routes(telemetry_routes(registry, life.not_ready))
         bindings = bindings_of(PUBLIC)
-        app.add_routes(gateway_routes(bindings, channel, partial(rpc_metrics.refused, "http")))
+        app.add_routes(gateway_routes(bindings, channel, refused_by_http))
         app.add_routes(openapi_routes(bindings))
         http = HttpServer(app, settings.http_listen, certificates.for_http() if certificates is not None else None)
 
@@ -293,14 +294,14 @@ async def serve(settings: Settings) -> int:
         return await supervise(tasks, stop)
 
 
-def _gate(settings: Settings, authenticator: TokenAuthenticator, metrics: AccessMetrics) -> Gate:
+def _gate(settings: Settings, authenticator: TokenAuthenticator, metrics: RpcMetrics) -> Gate:
     limits = settings.rate_limits
     return Gate(
         METHODS,
         authenticator=authenticator if settings.security.needs_tokens(settings.listens) else None,
-        metrics=metrics,
         reads=Rate(limits.reads_per_second, limits.read_burst),
         writes=Rate(limits.writes_per_second, limits.write_burst),
+        limited=metrics.limited,
     )
 
 

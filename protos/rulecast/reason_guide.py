@@ -348,5 +348,10 @@ GUIDE: Final[Mapping[Reason, Guide]] = MappingProxyType(
         Reason.RATE_LIMITED: Guide(
             (LimitExceeded,), "The caller makes too many calls.", "Wait as long as `RetryInfo` says."
         ),
+        Reason.CROSS_SITE_REQUEST: Guide(
+            _DENIED,
+            "A browser sent it for a page of another site.",
+            "Send it from a page of the service's own address, or from a program that is no browser.",
+        ),
     }
 )

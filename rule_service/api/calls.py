@@ -19,7 +19,7 @@ from rule_service.usecases.ports import Request
 from rule_service.usecases.rollout import Until
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
-from rulecast.rpc.access import caller_now
+from rulecast.rpc.access import caller_now, host_of
 from rulecast.v1 import common_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -138,12 +138,11 @@ def wait_seconds(duration: Duration, field: str, context: Context) -> float:
 
 
 def caller(context: Context) -> str:
-    """Who calls: the name of their token; the address where nobody has to say who they are."""
+    """Who calls: the name of their token; the address of their host where nobody has to say who they are."""
     known = caller_now()
     if known is not None:
         return known.name
-    peer = context.peer() or ""
-    return peer.rpartition(":")[0] or peer
+    return host_of(context.peer() or "", context.invocation_metadata() or ())
 
 
 def editable_namespaces() -> frozenset[str] | None:

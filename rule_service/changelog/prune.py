@@ -1,4 +1,7 @@
-"""Forgets old history, and the change log with it, and what was deleted long ago, in batches that are short."""
+"""Forgets old history, and the change log with it, what was deleted long ago, and tokens that ended as long ago.
+
+In batches that are short.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -51,10 +54,23 @@ _PURGE_RESOURCES = """
     unheard AS (DELETE FROM target_heartbeats USING gone WHERE kind = 'target' AND target_id = resource_id)
     SELECT count(*) FROM gone
 """
+# least() passes over NULL: a token ends by what comes first
+_FORGET_TOKENS = """
+    WITH ended AS (
+        DELETE FROM tokens WHERE id IN (
+            SELECT id FROM tokens WHERE least(expires_at, revoked_at) < now() - $1::interval LIMIT $2
+        )
+        RETURNING id
+    )
+    SELECT count(*) FROM ended
+"""
 
 
 class Pruner:
-    """keep: how long history is kept; the newest revision in any case. keep_deleted: how long what was deleted."""
+    """keep: how long history is kept, the newest revision in any case, and a token that has expired or was revoked.
+
+    keep_deleted: how long what was deleted.
+    """
 
     def __init__(self, database: Database, keep: timedelta, keep_deleted: timedelta, *, batch: int = BATCH) -> None:
         self._database = database
@@ -68,6 +84,7 @@ class Pruner:
             try:
                 await self.prune()
                 await self.purge()
+                await self.forget_tokens()
             except Unavailable as error:
                 log.warning("not pruned", error=str(error))
             await asyncio.sleep(EVERY.total_seconds())
@@ -91,6 +108,19 @@ class Pruner:
         if purged:
             log.info("deleted resources purged", count=purged, older_than=str(self._keep_deleted))
         return purged
+
+    async def forget_tokens(self) -> int:
+        """Removes tokens that ended too long ago; how many. What was done with them keeps their names."""
+        tokens = 0
+        while ended := await self._forget_tokens_batch():
+            tokens += ended
+        if tokens:
+            log.info("ended tokens forgotten", count=tokens, older_than=str(self._keep))
+        return tokens
+
+    async def _forget_tokens_batch(self) -> int:
+        async with self._database.transaction() as session:
+            return int(await session.value(_FORGET_TOKENS, self._keep, self._batch))
 
     async def _purge_batch(self, sql: str) -> int:
         async with self._database.transaction() as session:

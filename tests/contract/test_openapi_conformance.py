@@ -32,6 +32,7 @@ CHECKS = (
     response_headers_conformance,
     response_schema_conformance,
 )
+PREVIEWED = ("create_group", "update_alert_rule", "rollback")
 
 
 @pytest_asyncio.fixture
@@ -76,9 +77,19 @@ def call_all(url: str, document: dict[str, Any], examples: int) -> list[str]:
     return called
 
 
+def with_fewer_previews(document: dict[str, Any]) -> None:
+    """A preview takes any one of all writes, which is more than can be combined; each is called by itself too."""
+    preview = document["components"]["schemas"]["PreviewChangeRequest"]
+    preview["properties"] = {name: preview["properties"][name] for name in PREVIEWED}
+    pairs = preview["not"]["anyOf"]
+    preview["not"]["anyOf"] = [pair for pair in pairs if set(pair["required"]) <= set(PREVIEWED)]
+    assert preview["not"]["anyOf"]
+
+
 async def answered_as_it_says(service: Replica, examples: int) -> None:
     async with aiohttp.ClientSession() as http, http.get(service.url + DOCUMENT_PATH) as answer:
         document = await answer.json()
+    with_fewer_previews(document)
     called = await asyncio.to_thread(call_all, service.url, document, examples)
     assert len(called) == sum(len(operations) for operations in document["paths"].values())
 

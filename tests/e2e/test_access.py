@@ -85,7 +85,8 @@ async def test_every_path_of_http_wants_a_token_and_health_does_not(up: Secured)
             async with http.get(up.replica.url + path) as answer:
                 assert (path, answer.status) == (path, 200)
         async with http.get(up.replica.url + "/metrics") as answer:
-            assert 'rulecast_access_refused_total{reason="TOKEN_MISSING"}' in await answer.text()
+            labels = 'grpc_service="rulecast.v1.GroupService",reason="TOKEN_MISSING"'
+            assert f"rulecast_refusals_total{{{labels}}}" in await answer.text()
 
 
 async def create_group(up: Secured, id: str, token: str, **fields: Any) -> int:
@@ -130,6 +131,20 @@ async def test_an_editor_of_a_namespace_edits_there_alone(up: Secured) -> None:
     missing = await refusal_of(up.replica.groups.GetGroup(group_pb2.GetGroupRequest(id="theirs"), metadata=admin))
     assert missing.reason is Reason.GROUP_NOT_FOUND
     assert up.command("create", "--role", "editor", "--name", "x", "--namespace", "nothing").returncode == 1
+
+
+async def test_an_editor_of_a_namespace_is_refused_what_concerns_all_of_them(up: Secured) -> None:
+    editor = bearer(up.token("editor", "--namespace", "default", name="of-default"))
+    viewer = bearer(up.tokens["viewer"])
+    channel: Any = up.replica.channel
+    newest = history_pb2.ListRevisionsRequest(page_size=1)
+    before = await up.replica.history.ListRevisions(newest, metadata=viewer, timeout=RPC)
+    for path, needed in METHODS.items():
+        if needed is Access.EDITOR_OF_ALL:
+            refused = await refusal_of(channel.unary_unary(path)(b"", metadata=editor, timeout=RPC))
+            assert (path, refused.reason) == (path, Reason.NAMESPACE_NOT_ALLOWED)
+            assert "(default)" in str(refused)
+    assert await up.replica.history.ListRevisions(newest, metadata=viewer, timeout=RPC) == before
 
 
 async def test_a_revoked_token_ends_at_once_and_so_does_its_stream(up: Secured) -> None:

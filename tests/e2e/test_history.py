@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.parts import PrometheusParts
-from rulecast.v1 import history_pb2, rule_pb2, target_pb2
+from rulecast.rpc.access import FORWARDED_PEER
+from rulecast.v1 import group_pb2, history_pb2, rule_pb2, target_pb2
 from tests.support.system import RPC, Replica, cpu_rule, global_scope, replica
 
 
@@ -100,6 +101,21 @@ async def test_going_back_over_http(service: Replica) -> None:
             assert "delete_time" in (await answer.json())["metadata"]
         async with http.post("/api/v1/revisions/1:rollback", json={}) as answer:
             assert (answer.status, (await answer.json())["error"]["details"][0]["reason"]) == (400, "FIELD_REQUIRED")
+
+
+async def test_where_nobody_says_who_they_are_the_author_is_their_host(service: Replica) -> None:
+    async with (
+        aiohttp.ClientSession(service.url) as http,
+        http.post("/api/v1/groups", json={"group": {"id": "web"}}) as answer,
+    ):
+        over_http = int((await answer.json())["change"]["revision"])
+    # whoever says over TCP that it calls for another is not believed
+    another = grpc.aio.Metadata((FORWARDED_PEER, "10.0.0.9"))
+    group = group_pb2.CreateGroupRequest(group=group_pb2.Group(id="db"))
+    over_grpc = (await service.groups.CreateGroup(group, metadata=another, timeout=RPC)).change.revision
+    for revision in (over_http, over_grpc):
+        found = await service.history.GetRevision(history_pb2.GetRevisionRequest(revision=revision), timeout=RPC)
+        assert found.author == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

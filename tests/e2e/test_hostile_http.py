@@ -135,6 +135,45 @@ async def test_json_by_any_of_its_names(service: Replica) -> None:
                 assert (await answer.json())["group"]["id"] == "new"
 
 
+OF_ANOTHER_SITE: tuple[dict[str, str], ...] = (
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.example"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://evil.example"},
+    {"Origin": "https://evil.example:443"},
+    {"Origin": "null"},
+    {"Origin": ""},
+)
+
+
+async def test_what_a_page_of_another_site_has_a_browser_send(service: Replica) -> None:
+    """A form needs no preflight: its type is one that is read as JSON, since curl says it too."""
+    body = b'{"group": {"id": "new"}, "validate_only": true}'
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with aiohttp.ClientSession(headers=form) as http:
+        for binding in BINDINGS:
+            if binding.verb != "GET":
+                url = service.url + path_of(binding)
+                error = await refused(
+                    http, binding.verb, url, 403, data=body, headers={"Origin": "http://evil.example"}
+                )
+                assert (error["status"], error["details"][0]["reason"]) == ("PERMISSION_DENIED", "CROSS_SITE_REQUEST")
+        url = service.url + "/api/v1/groups"
+        for headers in OF_ANOTHER_SITE:
+            await refused(http, "POST", url, 403, data=body, headers=headers)
+            async with http.get(url, headers=headers) as answer:
+                assert (headers, answer.status) == (headers, 200)
+                assert "Access-Control-Allow-Origin" not in answer.headers
+        own = f"http://127.0.0.1:{service.http_port}"
+        for headers in (
+            *({"Origin": own}, {"Sec-Fetch-Site": "same-origin", "Origin": own}, {"Sec-Fetch-Site": "none"}),
+            # behind a proxy that calls the service by another name than the browser does
+            {"Sec-Fetch-Site": "same-origin", "Origin": "https://rules.example.org"},
+        ):
+            async with http.post(url, data=body, headers=headers) as answer:
+                assert (headers, answer.status) == (headers, 200)
+
+
 async def test_bodies_in_pieces_packed_and_too_large(service: Replica) -> None:
     url = service.url + "/api/v1/groups"
 

@@ -1,5 +1,8 @@
 """The whole way with everything that protects it: mutual TLS and a token on each connection, on real processes."""
 
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -27,7 +30,7 @@ from tests.support.waiting import wait_for
 
 @dataclass
 class Protected:
-    """operator: a token of the deployer's own service. http_port: the deployer's."""
+    """operator: a token of the deployer's own service. http_port: the deployer's. tls: the settings of both for it."""
 
     rules: Secured
     deployer: Deployer
@@ -36,6 +39,7 @@ class Protected:
     http_port: int
     authority: Authority
     client: Pair
+    tls: dict[str, str]
 
     async def create(self, id: str) -> common_pb2.Rollout:
         """A rule for everything; waits until its fate is known."""
@@ -98,7 +102,7 @@ async def protected(tmp_path: Path, database: str, prometheus_parts: PrometheusP
         stack.push_async_callback(one.channel.close)
         stack.push_async_callback(one.child.stop)
         await one.start()
-        found = Protected(rules, one, token_file, operator, http_port, authority, client)
+        found = Protected(rules, one, token_file, operator, http_port, authority, client, mutual)
         await found.until_connected()
         yield found
 
@@ -146,6 +150,25 @@ async def test_without_a_certificate_nobody_is_listened_to(protected: Protected)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         finally:
             await channel.close()
+
+
+async def test_the_health_command_of_each_asks_over_tls_without_a_certificate(protected: Protected) -> None:
+    for package, prefix, port, needed in (
+        (
+            "rule_service",
+            "RULE_SERVICE",
+            protected.rules.replica.http_port,
+            {"RULE_SERVICE_DATABASE_URL": protected.rules.database},
+        ),
+        ("deployer_service", "DEPLOYER", protected.http_port, {"DEPLOYER_RULE_SERVICE": "127.0.0.1:1"}),
+    ):
+        tls = {f"{prefix}_TLS_{name}": value for name, value in protected.tls.items()}
+        environment = {f"{prefix}_HTTP_LISTEN": f"127.0.0.1:{port}", **tls, **needed}
+        asking = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", package, "health", env=environment, stdout=PIPE, stderr=PIPE
+        )
+        out, err = await asking.communicate()
+        assert (asking.returncode, out) == (0, b"ready\n"), err
 
 
 async def test_another_token_is_taken_up_when_the_old_one_is_revoked(protected: Protected) -> None:

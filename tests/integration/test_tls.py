@@ -20,6 +20,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from prometheus_client import CollectorRegistry
 
 from rulecast.process.addresses import HostPort
+from rulecast.process.health import Question, why_not
 from rulecast.process.telemetry import HttpServer, telemetry_routes
 from rulecast.process.tls import ServerCertificates, Tls, WrongCertificate, load
 from rulecast.rpc.channel import open_channel
@@ -144,6 +145,14 @@ async def test_without_a_client_certificate_only_health_over_http_answers(author
         assert await served.over_http("/metrics", trusting(authority, client)) == 200
         with pytest.raises((aiohttp.ClientError, ssl.SSLError)):
             await served.over_http("/metrics", trusting(authority, wrong))
+
+
+async def test_the_health_check_speaks_tls_and_shows_no_certificate(authority: Authority) -> None:
+    async with serving(tls_of(authority.sign("server", host="rules.example.org"), authority.path)) as served:
+        listen = HostPort("0.0.0.0", served.http_port)
+        assert await asyncio.to_thread(why_not, Question.READY, listen, tls=True, timeout=30) is None
+        why = await asyncio.to_thread(why_not, Question.READY, listen, tls=False, timeout=30)
+    assert why is not None
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])  # with a server's name in the handshake, and without

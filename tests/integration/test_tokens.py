@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from rule_service.changelog.prune import Pruner
 from rule_service.store.pool import Database
 from rule_service.store.tokens import TOKENS, PostgresTokens
 from rule_service.store.unit_of_work import PostgresStore
@@ -45,6 +46,34 @@ async def test_a_token_is_found_by_what_its_owner_has_and_by_nothing_in_the_data
         assert row is not None
         assert minted.secret.rpartition("_")[2] not in row["stored"]
         assert minted.secret.startswith(f"rc_{minted.token.id}_")
+
+
+async def test_those_that_ended_before_the_history_begins_are_forgotten(database: str) -> None:
+    ends = datetime.now(UTC) + HOUR
+    async with opened(database) as (tokens, store, pool):
+        drafts = {
+            "expired": TokenDraft("expired", Role.VIEWER, (), ends),
+            "revoked": TokenDraft("revoked", Role.VIEWER),
+            "revoked-first": TokenDraft("revoked-first", Role.VIEWER, (), ends + 1000 * HOUR),
+            "expired-young": TokenDraft("expired-young", Role.VIEWER, (), ends),
+            "holds": TokenDraft("holds", Role.VIEWER),
+            "holds-for-now": TokenDraft("holds-for-now", Role.VIEWER, (), ends),
+        }
+        made = {name: await tokens.create(draft, "root") for name, draft in drafts.items()}
+        for name in ("revoked", "revoked-first"):
+            await tokens.revoke(made[name].token.id, "root")
+        async with pool.session() as session:
+            for column, name, age in (
+                *(("expires_at", "expired", 3 * HOUR), ("expires_at", "expired-young", HOUR)),
+                *(("revoked_at", "revoked", 3 * HOUR), ("revoked_at", "revoked-first", 3 * HOUR)),
+            ):
+                sql = f"UPDATE tokens SET {column} = now() - $2::interval WHERE name = $1"
+                await session.run(sql, name, age)
+        pruner = Pruner(pool, 2 * HOUR, HOUR, batch=2)
+        assert (await pruner.forget_tokens(), await pruner.forget_tokens()) == (3, 0)
+        left = {token.name for token in (await tokens.list("", 10)).items}
+        assert left == {"expired-young", "holds", "holds-for-now"}
+        assert await store.token_standing(hash_of(made["expired"].secret)) is None
 
 
 async def test_they_are_listed_in_pages_and_the_revoked_stay(database: str) -> None:

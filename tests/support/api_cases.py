@@ -15,6 +15,8 @@ CPU = {
 }
 GLOBAL: dict[str, Any] = {"global": {}}
 DRY = {"validate_only": True}
+TOKEN_ID = "the id of the token that was made"
+"""Stands for it in a request."""
 
 
 @dataclass(frozen=True)
@@ -231,4 +233,87 @@ ENDS = [
     Case("DeleteGroup", {"id": "web"}),
     Case("DeleteNamespace", {"id": "env"}),
 ]
-CASES = [*NAMESPACES, *GROUPS, *TARGETS, *TEMPLATES, *RULES, *DELIVERY, *HISTORY, *ENDS]
+_FAILED = "FAILED_PRECONDITION"
+DELETED = [
+    _refused("CreateNamespace", {"namespace": {"id": "env"}}, _TAKEN, Reason.ID_TAKEN, "namespace.id"),
+    _refused("UndeleteGroup", {"id": "web"}, _MISSING, Reason.NAMESPACE_NOT_FOUND, "group.namespace_id"),
+    _refused("PurgeNamespace", {"id": "env"}, _FAILED, Reason.NAMESPACE_NOT_EMPTY, "id"),
+    Case("UndeleteNamespace", {"id": "env"}),
+    _refused("UndeleteNamespace", {"id": "env"}, _TAKEN, Reason.NAMESPACE_NOT_DELETED, "id"),
+    Case("BatchGetNamespaces", {"ids": ["env", "default"]}),
+    _refused("BatchGetNamespaces", {"ids": ["env", "none"]}, _MISSING, Reason.NAMESPACE_NOT_FOUND, "ids[1]"),
+    _refused("PurgeNamespace", {"id": "env"}, _FAILED, Reason.NAMESPACE_NOT_DELETED, "id"),
+    Case("UndeleteGroup", {"id": "prod", **DRY}),
+    Case("UndeleteGroup", {"id": "prod"}),
+    Case("UndeleteGroup", {"id": "web"}),
+    _refused("UndeleteGroup", {"id": "web"}, _TAKEN, Reason.GROUP_NOT_DELETED, "id"),
+    Case("BatchGetGroups", {"ids": ["web"]}),
+    _refused("BatchGetGroups", {"ids": ["none"]}, _MISSING, Reason.GROUP_NOT_FOUND, "ids[0]"),
+    _refused("PurgeGroup", {"id": "web"}, _FAILED, Reason.GROUP_NOT_DELETED, "id"),
+    Case("UndeleteTarget", {"id": "web-1"}),
+    _refused("UndeleteTarget", {"id": "web-1"}, _TAKEN, Reason.TARGET_NOT_DELETED, "id"),
+    Case("HeartbeatTargets", {"heartbeats": [{"target_id": "web-1"}, {"target_id": "none", "status": "DOWN"}]}),
+    _refused("HeartbeatTargets", {}, _INVALID, Reason.FIELD_INVALID, "heartbeats"),
+    Case("BatchGetTargets", {"ids": ["web-1"]}),
+    _refused("BatchGetTargets", {"ids": ["none"]}, _MISSING, Reason.TARGET_NOT_FOUND, "ids[0]"),
+    _refused("PurgeTarget", {"id": "web-1"}, _FAILED, Reason.TARGET_NOT_DELETED, "id"),
+    Case("UndeleteAlertTemplate", {"id": "cpu"}),
+    _refused("UndeleteAlertTemplate", {"id": "cpu"}, _TAKEN, Reason.TEMPLATE_NOT_DELETED, "id"),
+    Case("BatchGetAlertTemplates", {"ids": ["cpu", "host-down"]}),
+    _refused("BatchGetAlertTemplates", {"ids": ["none"]}, _MISSING, Reason.TEMPLATE_NOT_FOUND, "ids[0]"),
+    _refused("PurgeAlertTemplate", {"id": "cpu"}, _FAILED, Reason.TEMPLATE_NOT_DELETED, "id"),
+]
+SWITCHES = [
+    Case("DisableAlertRule", {"id": "everywhere", "reason": "the lab is off"}),
+    Case("EnableAlertRule", {"id": "everywhere", **DRY}),
+    Case("EnableAlertRule", {"id": "everywhere"}),
+    _refused("EnableAlertRule", {"id": "none"}, _MISSING, Reason.RULE_NOT_FOUND, "id"),
+    _refused("DisableAlertRule", {"id": "none"}, _MISSING, Reason.RULE_NOT_FOUND, "id"),
+]
+_BUNDLE = {
+    "groups": [{"id": "lab", "namespace_id": "env", "parent_id": "prod"}],
+    "rules": [_rule("lab", {"group_id": "lab"}, 95)],
+}
+BUNDLES = [
+    Case("ApplyBundle", {"bundle": _BUNDLE, "owner": "ops", **DRY}),
+    Case("ApplyBundle", {"bundle": _BUNDLE, "owner": "ops", "request_id": "apply", "reason": "the lab"}),
+    Case("ApplyBundle", {"bundle": _BUNDLE, "owner": "ops", "request_id": "apply", "reason": "the lab"}),
+    Case("ExportBundle", {"owner": "ops"}),
+    Case("ExportBundle", {"namespace_id": "env", "format": "JSON"}),
+    _refused("ExportBundle", {"namespace_id": "none"}, _MISSING, Reason.NAMESPACE_NOT_FOUND, "namespace_id"),
+    Case("ApplyBundle", {"content": "groups: []", "mode": "SYNC", "owner": "ops", **DRY}),
+    _refused("ApplyBundle", {"content": "groups: []", "mode": "SYNC"}, _INVALID, Reason.FIELD_REQUIRED, "owner"),
+    _refused("ApplyBundle", {"content": "nothing: []"}, _INVALID, Reason.FIELD_INVALID, "nothing"),
+    _refused("ApplyBundle", {}, _INVALID, Reason.FIELD_REQUIRED, "content"),
+    Case("PreviewChange", {"delete_alert_rule": {"id": "everywhere"}}),
+    Case("PreviewChange", {"apply_bundle": {"content": "groups: []", "mode": "SYNC", "owner": "ops"}}),
+    _refused(
+        "PreviewChange", {"delete_alert_rule": {"id": "none"}}, _MISSING, Reason.RULE_NOT_FOUND, "delete_alert_rule.id"
+    ),
+    _refused("PreviewChange", {}, _INVALID, Reason.FIELD_REQUIRED, "change"),
+]
+TOKENS = [
+    Case("CreateToken", {"token": {"name": "ci@example.org", "role": "EDITOR", "namespaces": ["env"]}}),
+    _refused("CreateToken", {"token": {"name": "ci"}}, _INVALID, Reason.FIELD_REQUIRED, "token.role"),
+    Case("ListTokens"),
+    _refused("ListTokens", {"page_token": "x"}, _INVALID, Reason.PAGE_TOKEN_INVALID, "page_token"),
+    Case("RevokeToken", {"id": TOKEN_ID}),
+    _refused("RevokeToken", {"id": "none"}, _MISSING, Reason.TOKEN_NOT_FOUND, "id"),
+]
+PURGES = [
+    Case("DeleteTarget", {"id": "web-1"}),
+    Case("PurgeTarget", {"id": "web-1", **DRY}),
+    Case("PurgeTarget", {"id": "web-1"}),
+    _refused("UndeleteTarget", {"id": "web-1"}, _MISSING, Reason.TARGET_NOT_FOUND, "id"),
+    Case("DeleteAlertTemplate", {"id": "host-down"}),
+    Case("PurgeAlertTemplate", {"id": "host-down"}),
+    Case("DeleteGroup", {"id": "web"}),
+    Case("PurgeGroup", {"id": "web"}),
+    Case("CreateNamespace", {"namespace": {"id": "team"}}),
+    Case("DeleteNamespace", {"id": "team"}),
+    Case("PurgeNamespace", {"id": "team"}),
+]
+CASES = [
+    *(*NAMESPACES, *GROUPS, *TARGETS, *TEMPLATES, *RULES, *DELIVERY, *HISTORY, *ENDS),
+    *(*DELETED, *SWITCHES, *BUNDLES, *TOKENS, *PURGES),
+]

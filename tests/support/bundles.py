@@ -23,6 +23,9 @@ class Nobody:
     def peer(self) -> str:
         return "tester:1"
 
+    def invocation_metadata(self) -> None:
+        return None
+
     def time_remaining(self) -> float | None:
         return None
 

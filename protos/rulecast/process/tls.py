@@ -17,13 +17,24 @@ import grpc
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
+from rulecast.process.metrics import CounterOf, GaugeOf
 from rulecast.process.settings import Section
 from rulecast.process.supervise import CanNotStart
 
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks at the files."""
+
+EXPIRY: Final = GaugeOf(
+    "rulecast_tls_certificate_expiry_timestamp_seconds",
+    "When the server's certificate in use is no longer valid, as a Unix time.",
+)
+RELOADS: Final = CounterOf(
+    "rulecast_tls_reloads_total",
+    "Certificates found changed on disk, by result: ok, or failed where the ones before stay in use.",
+    ("result",),
+)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -131,18 +142,8 @@ class ServerCertificates:
         self._context = _context(self._material)
         self._grpc = _configuration(self._material)
         self._complained = ""
-        ends = Gauge(
-            "rulecast_tls_certificate_expiry_timestamp_seconds",
-            "When the server's certificate in use is no longer valid, as a Unix time.",
-            registry=registry,
-        )
-        ends.set_function(self._ends)
-        self._reloads = Counter(
-            "rulecast_tls_reloads_total",
-            "Certificates found changed on disk, by result: ok, or failed where the ones before stay in use.",
-            ["result"],
-            registry=registry,
-        )
+        EXPIRY.make(registry).set_function(self._ends)
+        self._reloads = RELOADS.make(registry)
         for result in ("ok", "failed"):
             self._reloads.labels(result)
 

@@ -1,14 +1,13 @@
 """The one place where it is decided whether a call may be made: who calls, what the method needs, how often."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 from google.protobuf.message import Message
-from prometheus_client import CollectorRegistry, Counter
 
 from rulecast.errors import LimitExceeded, PermissionDenied, RulecastError, Unauthenticated, Unavailable
 from rulecast.process.addresses import is_loopback
@@ -21,35 +20,12 @@ from rulecast.rpc.rate import Buckets, Rate
 RECHECK: Final = 2.0
 """Seconds between two looks whether the token of an open stream still holds."""
 
+SHOWN_AT_MOST: Final = 5
+"""Namespaces that a message names."""
+
 _NO_LIMIT: Final = Rate(0, 0)
 
 _log = structlog.get_logger()
-
-
-class AccessMetrics:
-    """What the gate refuses."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._refused = Counter(
-            "rulecast_access_refused_total",
-            "Calls refused for who made them, by reason.",
-            ["reason"],
-            registry=registry,
-        )
-        self._limited = Counter(
-            "rulecast_rate_limited_total",
-            "Calls refused because their caller made too many, by kind: read or write.",
-            ["kind"],
-            registry=registry,
-        )
-        for kind in ("read", "write"):
-            self._limited.labels(kind)
-
-    def refused(self, reason: str) -> None:
-        self._refused.labels(reason).inc()
-
-    def limited(self, kind: str) -> None:
-        self._limited.labels(kind).inc()
 
 
 @dataclass
@@ -75,7 +51,7 @@ class Gate:
     """access: what each method needs, by full name. Those of health and reflection are known.
 
     authenticator: None lets everybody in; calls are limited and written into the audit log all the same.
-    reads, writes: of one caller.
+    reads, writes: of one caller. limited: is told the kind of each call that is one too many, `read` or `write`.
     """
 
     def __init__(
@@ -83,15 +59,15 @@ class Gate:
         access: Mapping[str, Access],
         *,
         authenticator: Authenticator | None = None,
-        metrics: AccessMetrics | None = None,
         reads: Rate = _NO_LIMIT,
         writes: Rate = _NO_LIMIT,
+        limited: Callable[[str], None] = lambda _: None,
         recheck: float = RECHECK,
     ) -> None:
         self._access = {**STANDARD, **access}
         self._authenticator = authenticator
-        self._metrics = metrics or AccessMetrics(CollectorRegistry())
         self._buckets = {"read": Buckets(reads), "write": Buckets(writes)}
+        self._limited = limited
         self._recheck = recheck
 
     @asynccontextmanager
@@ -135,15 +111,14 @@ class Gate:
             message = f"{call.method} does not say who may call it, so nobody may: this is a fault of the service"
             raise PermissionDenied.of("", Reason.METHOD_NOT_DECLARED, message)
         if needed not in caller.grants:
-            message = f"this needs the role {needed}, which the token of '{caller.name}' has not"
-            raise PermissionDenied.of("", Reason.ROLE_MISSING, message, needed=needed)
+            raise _not_granted(caller, needed)
         self._limit(caller.id, needed)
 
     def _limit(self, key: str, needed: Access | None) -> None:
         kind = "read" if needed in (Access.VIEWER, Access.DEPLOYER) else "write"
         wait = self._buckets[kind].take(key)
         if wait:
-            self._metrics.limited(kind)
+            self._limited(kind)
             raise LimitExceeded.of(
                 "",
                 Reason.RATE_LIMITED,
@@ -164,8 +139,6 @@ class Gate:
             error = error.exceptions[0]
         reason = error.reason if isinstance(error, RulecastError) else None
         refused = isinstance(error, Unauthenticated | PermissionDenied)
-        if refused and reason is not None:
-            self._metrics.refused(reason)
         if not refused and reason is not Reason.RATE_LIMITED and needed not in WRITES:
             return
         audit.write(
@@ -179,6 +152,17 @@ class Gate:
             revision=getattr(getattr(call.response, "change", None), "revision", 0),
             validate_only=getattr(call.request, "validate_only", False),
         )
+
+
+def _not_granted(caller: Caller, needed: Access) -> PermissionDenied:
+    if needed is Access.EDITOR_OF_ALL and Access.EDITOR in caller.grants and caller.namespaces is not None:
+        message = (
+            f"this concerns every namespace, and the token of '{caller.name}' may edit some of them alone "
+            f"({', '.join(sorted(caller.namespaces)[:SHOWN_AT_MOST])}): ask somebody who may edit everything"
+        )
+        return PermissionDenied.of("", Reason.NAMESPACE_NOT_ALLOWED, message, needed=needed)
+    message = f"this needs the role {needed}, which the token of '{caller.name}' has not"
+    return PermissionDenied.of("", Reason.ROLE_MISSING, message, needed=needed)
 
 
 def _outcome(error: BaseException | None) -> str:

@@ -23,6 +23,11 @@ VALIDATION_FAILURES: Final = CounterOf(
     "What was found wrong with input: each field that was refused, by its reason.",
     ("reason",),
 )
+RATE_LIMITED: Final = CounterOf(
+    "rulecast_rate_limited_total",
+    "Calls refused because their caller made too many, by kind: read or write.",
+    ("kind",),
+)
 
 _KINDS: Final = {
     (False, False): "unary",
@@ -41,6 +46,9 @@ class RpcMetrics:
         self._seconds = HANDLING.make(registry)
         self._refused = REFUSED.make(registry)
         self._failures = VALIDATION_FAILURES.make(registry)
+        self._limited = RATE_LIMITED.make(registry)
+        for kind in ("read", "write"):
+            self._limited.labels(kind)
 
     def started(self, call: tuple[str, str, str]) -> None:
         self._started.labels(*call).inc()
@@ -55,6 +63,10 @@ class RpcMetrics:
         if isinstance(error, InvalidInput):
             for violation in error.violations:
                 self._failures.labels(violation.reason).inc()
+
+    def limited(self, kind: str) -> None:
+        """kind: `read` or `write`."""
+        self._limited.labels(kind).inc()
 
 
 def labels_of(method: str, *, request_streaming: bool, response_streaming: bool) -> tuple[str, str, str]:

@@ -217,7 +217,7 @@ class Revision(_message.Message):
     revision: _builtins.int
     """Its number. They have no gaps."""
     author: _builtins.str
-    """Who made it."""
+    """Who made it: the name of their token. Where nobody has to say who they are, the address of their host."""
     method: _builtins.str
     """The RPC that made it, for example `UpdateAlertRule`."""
     resource_count: _builtins.int

@@ -70,7 +70,8 @@ class TokenServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTokens(self, request, context):
-        """Lists tokens by id, those that do not hold any more too, without what has to be kept secret.
+        """Lists tokens by id, without what has to be kept secret. One that has expired or was revoked is listed as long as
+        the history goes back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class TokenServiceStub:
     CreateToken: _grpc.UnaryUnaryMultiCallable[_token_pb2.CreateTokenRequest, _token_pb2.CreateTokenResponse]
     """Makes a token. The answer is the only place where it can ever be read."""
     ListTokens: _grpc.UnaryUnaryMultiCallable[_token_pb2.ListTokensRequest, _token_pb2.ListTokensResponse]
-    """Lists tokens by id, those that do not hold any more too, without what has to be kept secret."""
+    """Lists tokens by id, without what has to be kept secret. One that has expired or was revoked is listed as long as
+    the history goes back.
+    """
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_token_pb2.RevokeTokenRequest, _token_pb2.Token]
     """Ends a token within seconds, and the streams that were opened with it. Doing it twice changes nothing."""
 
@@ -56,7 +58,9 @@ class TokenServiceAsyncStub(TokenServiceStub):
     CreateToken: _aio.UnaryUnaryMultiCallable[_token_pb2.CreateTokenRequest, _token_pb2.CreateTokenResponse]  # type: ignore[assignment]
     """Makes a token. The answer is the only place where it can ever be read."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_token_pb2.ListTokensRequest, _token_pb2.ListTokensResponse]  # type: ignore[assignment]
-    """Lists tokens by id, those that do not hold any more too, without what has to be kept secret."""
+    """Lists tokens by id, without what has to be kept secret. One that has expired or was revoked is listed as long as
+    the history goes back.
+    """
     RevokeToken: _aio.UnaryUnaryMultiCallable[_token_pb2.RevokeTokenRequest, _token_pb2.Token]  # type: ignore[assignment]
     """Ends a token within seconds, and the streams that were opened with it. Doing it twice changes nothing."""
 
@@ -81,7 +85,9 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _token_pb2.ListTokensRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_token_pb2.ListTokensResponse, _abc.Awaitable[_token_pb2.ListTokensResponse]]:
-        """Lists tokens by id, those that do not hold any more too, without what has to be kept secret."""
+        """Lists tokens by id, without what has to be kept secret. One that has expired or was revoked is listed as long as
+        the history goes back.
+        """
 
     @_abc_1.abstractmethod
     def RevokeToken(

@@ -6,14 +6,21 @@ both of its names, and 1.5 or true as a choice.
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 
-_WRITTEN_AS_TEXT = frozenset({"google.protobuf.Duration", "google.protobuf.Timestamp", "google.protobuf.FieldMask"})
+_TIMES: Mapping[str, tuple[type[Duration] | type[Timestamp], str]] = {
+    "google.protobuf.Duration": (Duration, "a duration: write seconds, such as 90s or 1.5s"),
+    "google.protobuf.Timestamp": (Timestamp, "a time: write it as 2030-01-31T00:00:00Z"),
+}
+_MASK = "google.protobuf.FieldMask"
 _ANY_VALUE = "google.protobuf.Value"
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _SHOWN = 60
@@ -63,8 +70,10 @@ def _check_field(field: FieldDescriptor, value: Any, path: str) -> None:
 def _check_value(field: FieldDescriptor, value: Any, path: str) -> None:
     kind = field.message_type
     if kind is not None:
-        if kind.full_name in _WRITTEN_AS_TEXT:
+        if kind.full_name == _MASK:
             _as(str, value, path, "a text")
+        elif kind.full_name in _TIMES:
+            _check_time(_as(str, value, path, "a text"), path, *_TIMES[kind.full_name])
         elif kind.full_name != _ANY_VALUE:
             check_fit(kind, _as(dict, value, path, "an object"), path)
     elif field.enum_type is not None:
@@ -75,6 +84,13 @@ def _check_value(field: FieldDescriptor, value: Any, path: str) -> None:
         _as(str, value, path, "a text")
     elif field.cpp_type in _RANGES:
         _check_whole(value, path, *_RANGES[field.cpp_type])
+
+
+def _check_time(value: str, path: str, kind: type[Duration] | type[Timestamp], what: str) -> None:
+    try:
+        kind().FromJsonString(value)
+    except ValueError:
+        raise _wrong(path, f"{_shown(value)} is not {what}") from None
 
 
 def _check_choice(choices: Any, value: Any, path: str) -> None:
