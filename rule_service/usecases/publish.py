@@ -7,7 +7,8 @@ second half is all there is. A dry run is an edit under the lock that is rolled 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -29,6 +30,9 @@ ATTEMPTS = 10
 
 TRIED_AT_ONCE = 4
 """Edits that are tried at the same time: each needs a connection, and more would not be faster."""
+
+FEW = 4
+"""Edits that are committed in about the time that promtool takes."""
 
 Edit = Callable[[Transaction], Awaitable[Edited[T]]]
 
@@ -76,15 +80,33 @@ class Publisher:
 
 
 class _Parts:
-    """What all edits share. committing: one of this process at a time waits for the commit lock, and keeps a
-    connection for that.
-    """
+    """What all edits share. trying: how many at a time. calm: no more edits are to be committed than a few."""
 
     def __init__(self, store: Store, checker: RuleChecker | None) -> None:
         self.store = store
         self.checker = checker
         self.trying = asyncio.Semaphore(TRIED_AT_ONCE)
-        self.committing = asyncio.Lock()
+        self.calm = asyncio.Event()
+        self.calm.set()
+        self._committing = asyncio.Lock()
+        self._to_commit = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One edit of this process at a time waits for the commit lock, and keeps a connection for that."""
+        self._count(1)
+        try:
+            async with self._committing:
+                yield
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        self._to_commit += more
+        if self._to_commit <= FEW:
+            self.calm.set()
+        else:
+            self.calm.clear()
 
 
 class _Attempt(Generic[T]):
@@ -137,7 +159,7 @@ class _Run(Generic[T]):
 
     async def dry(self) -> _Attempt[T]:
         """All but the commit."""
-        async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+        async with self._parts.turn(), self._parts.store.transaction(rollback=True) as transaction:
             attempt = await self._attempt(transaction)
         await self._check(self._unchecked(attempt), attempt.edited.fields)
         return attempt
@@ -153,7 +175,7 @@ class _Run(Generic[T]):
     async def commit(self) -> tuple[int, _Attempt[T]]:
         """The revision, and what was committed. 0: nothing differs. Raises _Overtaken."""
         try:
-            async with self._parts.committing, self._parts.store.transaction() as transaction:
+            async with self._parts.turn(), self._parts.store.transaction() as transaction:
                 # before anything is read: this row is the commit lock
                 revision = await transaction.take_revision()
                 attempt = await self._attempt(transaction)
@@ -184,7 +206,7 @@ class _Run(Generic[T]):
                 raise
             except RulecastError:
                 pass  # it may have seen half of another edit: the word that counts is spoken under the lock
-        async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+        async with self._parts.turn(), self._parts.store.transaction(rollback=True) as transaction:
             return await self._attempt(transaction, only_what_differs=True)
 
     async def _attempt(self, transaction: Transaction, *, only_what_differs: bool = False) -> _Attempt[T]:
@@ -197,6 +219,8 @@ class _Run(Generic[T]):
     async def _check(self, rules: Sequence[RenderedRule], fields: Mapping[str, str]) -> None:
         if self._parts.checker is None or not rules:
             return
+        # as long as others are to be committed this one would have to wait for them: promtool looks at more at once
+        await self._parts.calm.wait()
         failures = await self._parts.checker.check(rules)
         if failures:
             raise InvalidInput(tuple(refused_by_promtool(failure, fields) for failure in failures))
