@@ -48,15 +48,18 @@ class Publisher:
         self._waiter = waiter
         self._patient = asyncio.Lock()
 
-    async def publish(self, edit: Edit[T], options: WriteOptions, first: First[T] | None = None) -> Written[T]:
+    async def publish(
+        self, edit: Edit[T], options: WriteOptions, first: First[T] | None = None, *, bulk: bool = False
+    ) -> Written[T]:
         """Runs an edit, or tries it. Raises what the edit raises, and InvalidInput for what promtool refuses.
 
         first: for a create that can be repeated, reads what the first call with its request made.
+        bulk: it may render very much, or find that there is nothing to do, so it is tried first in any case.
         Nothing is changed when it raises.
         """
         if first is not None and options.request is not None:
             edit = _once(edit, options.method, options.request, first)
-        run = _Run(self._parts, edit, options)
+        run = _Run(self._parts, edit, options, tried_first=bulk or self._parts.checker is not None)
         if options.validate_only:
             attempt = await run.dry()
             return attempt.written(attempt.change(0))
@@ -150,10 +153,11 @@ class _Attempt(Generic[T]):
 class _Run(Generic[T]):
     """One edit on its way."""
 
-    def __init__(self, parts: _Parts, edit: Edit[T], options: WriteOptions) -> None:
+    def __init__(self, parts: _Parts, edit: Edit[T], options: WriteOptions, *, tried_first: bool) -> None:
         self._parts = parts
         self._edit = edit
         self._options = options
+        self._tried_first = tried_first
         self._renderer = Renderer()
         self._accepted: set[tuple[str, str]] = set()
 
@@ -165,8 +169,8 @@ class _Run(Generic[T]):
         return attempt
 
     async def prepare(self) -> _Attempt[T] | None:
-        """Has promtool check what the edit would render now. The attempt, where it would leave everything as it is."""
-        if self._parts.checker is None:
+        """Renders what the edit would, for promtool to check. The attempt, where it would leave everything as it is."""
+        if not self._tried_first:
             return None
         attempt = await self._tried()
         await self._check(self._unchecked(attempt), attempt.edited.fields)
