@@ -97,10 +97,11 @@ class PromtoolChecker:
 
     async def _run(self, rules: Sequence[RenderedRule]) -> list[CheckFailure | None]:
         """The first failure of each of these rules, in their order."""
-        with tempfile.TemporaryDirectory(prefix="check-", dir=self._folder) as folder:
-            file = Path(folder, "rules.yml")
-            await asyncio.to_thread(file.write_text, _as_file(rules), encoding="utf-8")
+        file = await asyncio.to_thread(_written, rules, self._folder)
+        try:
             failures = await self._watched(file)
+        finally:
+            file.unlink(missing_ok=True)
         first: list[CheckFailure | None] = [None] * len(rules)
         for failure in reversed(failures):
             if failure.group is None:
@@ -131,6 +132,15 @@ def _apart(calls: Sequence[_Call], failures: Sequence[CheckFailure | None]) -> l
         at += len(call.rules)
         answers.append(tuple(each for each in own if each is not None))
     return answers
+
+
+def _written(rules: Sequence[RenderedRule], folder: Path | None) -> Path:
+    """A new file that promtool can check."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", prefix="check-", suffix=".yml", dir=folder, delete=False
+    ) as file:
+        file.write(_as_file(rules))
+    return Path(file.name)
 
 
 def _as_file(rules: Sequence[RenderedRule]) -> str:

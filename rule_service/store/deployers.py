@@ -35,6 +35,48 @@ async def every(session: Session) -> tuple[DeployerFacts, ...]:
     return tuple(_facts(with_files) for with_files in of_deployer.values())
 
 
+# One statement, since a thousand deployers report on one change at once. `stale`: at the newest revision, a version
+# whose file is no more; no deployer will ever report on that again.
+_RECORD_OUTCOMES = """
+    WITH fenced AS (
+        UPDATE deployers SET revision = $3, manifest_hash = $4, seen_at = clock_timestamp()
+        WHERE id = $1 AND epoch = $2
+        RETURNING id
+    ),
+    newest AS (SELECT counter.revision <= $3 AS reached FROM revision_counter AS counter),
+    told AS (
+        SELECT new.*,
+            sha256 <> '' AND reached AND NOT EXISTS (SELECT FROM rendered_files WHERE name = file_name) AS stale
+        FROM newest, unnest(
+            $6::text[], $7::bytea[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]
+        ) AS new (file_name, sha256, state, reason, message, group_name, rule_name, at)
+    ),
+    forgotten AS (
+        DELETE FROM deployer_files AS known USING fenced, newest
+        WHERE known.deployer_id = fenced.id
+            AND NOT EXISTS (SELECT FROM told WHERE told.file_name = known.file_name AND NOT stale)
+            AND (
+                known.file_name = ANY ($5::text[])
+                OR EXISTS (SELECT FROM told WHERE told.file_name = known.file_name)
+                OR known.sha256 <> '' AND reached
+                    AND NOT EXISTS (SELECT FROM rendered_files WHERE name = known.file_name)
+            )
+    ),
+    remembered AS (
+        INSERT INTO deployer_files (
+            deployer_id, file_name, sha256, state, reason, message, group_name, rule_name, at
+        )
+        SELECT fenced.id, file_name, sha256, state, reason, message, group_name, rule_name,
+            coalesce(at, clock_timestamp())
+        FROM fenced, told WHERE NOT stale
+        ON CONFLICT (deployer_id, file_name) DO UPDATE SET
+            sha256 = excluded.sha256, state = excluded.state, reason = excluded.reason, message = excluded.message,
+            group_name = excluded.group_name, rule_name = excluded.rule_name, at = excluded.at
+    )
+    SELECT pg_notify($14, fenced.id) FROM fenced
+"""
+
+
 class PostgresDeployers:
     """Implements `Deployers` and `DeployerLeases`."""
 
@@ -110,22 +152,28 @@ class PostgresDeployers:
     async def record_outcomes(
         self, id: str, epoch: int, revision: int, manifest_hash: bytes, fates: Sequence[FileFate]
     ) -> None:
-        async with self._database.transaction() as session:
-            fenced = await session.run(
-                """
-                UPDATE deployers SET revision = $3, manifest_hash = $4, seen_at = clock_timestamp()
-                WHERE id = $1 AND epoch = $2
-                """,
+        active = [fate.file_name for fate in fates if fate.state is FateState.ACTIVE]
+        # the last word on a file counts: one statement can not write a row twice
+        others = {fate.file_name: fate for fate in fates if fate.state is not FateState.ACTIVE}.values()
+        async with self._database.session() as session:
+            told = await session.row(
+                _RECORD_OUTCOMES,
                 id,
                 epoch,
                 revision,
                 manifest_hash,
+                active,
+                [fate.file_name for fate in others],
+                [fate.sha256 for fate in others],
+                [fate.state.value for fate in others],
+                [fate.reason for fate in others],
+                [fate.message for fate in others],
+                [fate.group for fate in others],
+                [fate.rule for fate in others],
+                [fate.at for fate in others],
+                OUTCOMES,
             )
-            _check_fence(fenced, id, epoch)
-            await _forget(session, id, [fate.file_name for fate in fates if fate.state is FateState.ACTIVE])
-            await _remember(session, id, [fate for fate in fates if fate.state is not FateState.ACTIVE])
-            await _forget_gone(session, id, revision)
-            await _wake(session, id)
+        _check_fence(0 if told is None else 1, id, epoch)
 
     async def record_effective(self, id: str, epoch: int, facts: EffectiveFacts) -> None:
         async with self._database.session() as session:
@@ -245,55 +293,6 @@ async def _remaining(session: Session, id: str) -> float:
         "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM deployers WHERE id = $1", id
     )
     return max(0.0, float(seconds or 0))
-
-
-async def _forget(session: Session, id: str, file_names: Sequence[str]) -> None:
-    if file_names:
-        await session.run(
-            "DELETE FROM deployer_files WHERE deployer_id = $1 AND file_name = ANY ($2::text[])", id, list(file_names)
-        )
-
-
-async def _remember(session: Session, id: str, fates: Sequence[FileFate]) -> None:
-    if not fates:
-        return
-    # the last word on a file counts: one statement can not write a row twice
-    last = {fate.file_name: fate for fate in fates}.values()
-    await session.run(
-        """
-        INSERT INTO deployer_files (deployer_id, file_name, sha256, state, reason, message, group_name, rule_name, at)
-        SELECT $1, file_name, sha256, state, reason, message, group_name, rule_name, coalesce(at, clock_timestamp())
-        FROM unnest(
-            $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[]
-        ) AS new (file_name, sha256, state, reason, message, group_name, rule_name, at)
-        ON CONFLICT (deployer_id, file_name) DO UPDATE SET
-            sha256 = excluded.sha256, state = excluded.state, reason = excluded.reason, message = excluded.message,
-            group_name = excluded.group_name, rule_name = excluded.rule_name, at = excluded.at
-        """,
-        id,
-        [fate.file_name for fate in last],
-        [fate.sha256 for fate in last],
-        [fate.state.value for fate in last],
-        [fate.reason for fate in last],
-        [fate.message for fate in last],
-        [fate.group for fate in last],
-        [fate.rule for fate in last],
-        [fate.at for fate in last],
-    )
-
-
-async def _forget_gone(session: Session, id: str, revision: int) -> None:
-    """At the newest revision: the fates of versions whose file is no more. No deployer will ever report on these."""
-    await session.run(
-        """
-        DELETE FROM deployer_files
-        WHERE deployer_id = $1 AND sha256 <> ''
-            AND (SELECT counter.revision FROM revision_counter AS counter) <= $2
-            AND NOT EXISTS (SELECT FROM rendered_files WHERE name = file_name)
-        """,
-        id,
-        revision,
-    )
 
 
 def _check_fence(touched: int, id: str, epoch: int) -> None:

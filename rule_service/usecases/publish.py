@@ -7,7 +7,8 @@ second half is all there is. A dry run is an edit under the lock that is rolled 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -36,6 +37,9 @@ ATTEMPTS = 10
 TRIED_AT_ONCE = 4
 """Edits that are tried at the same time: each needs a connection, and more would not be faster."""
 
+FEW = 4
+"""Edits that are committed in about the time that promtool takes."""
+
 Edit = Callable[[Transaction], Awaitable[Edited[T]]]
 
 First = Callable[[Transaction, Answered], Awaitable[T]]
@@ -53,16 +57,20 @@ class Publisher:
         self._watch = watch or Unwatched()
         self._patient = asyncio.Lock()
 
-    async def publish(self, edit: Edit[T], options: WriteOptions, first: First[T] | None = None) -> Written[T]:
+    async def publish(
+        self, edit: Edit[T], options: WriteOptions, first: First[T] | None = None, *, bulk: bool = False
+    ) -> Written[T]:
         """Runs an edit, or tries it. Raises what the edit raises, InvalidInput for what promtool refuses, and
         PermissionDenied for what its author may not change.
 
         first: for a create that can be repeated, reads what the first call with its request made.
+        bulk: it may render very much, or find that there is nothing to do, so it is tried first in any case.
         Nothing is changed when it raises.
         """
         if first is not None and options.request is not None:
             edit = _once(edit, options.method, options.request, first)
-        run = _Run(self._parts, _permitted(edit, options.namespaces), options)
+        tried_first = bulk or self._parts.checker is not None
+        run = _Run(self._parts, _permitted(edit, options.namespaces), options, tried_first=tried_first)
         try:
             revision, attempt = await self._published(run)
         except Exception as error:
@@ -97,15 +105,33 @@ class Publisher:
 
 
 class _Parts:
-    """What all edits share. committing: one of this process at a time waits for the commit lock, and keeps a
-    connection for that.
-    """
+    """What all edits share. trying: how many at a time. calm: no more edits are to be committed than a few."""
 
     def __init__(self, store: Store, checker: RuleChecker | None) -> None:
         self.store = store
         self.checker = checker
         self.trying = asyncio.Semaphore(TRIED_AT_ONCE)
-        self.committing = asyncio.Lock()
+        self.calm = asyncio.Event()
+        self.calm.set()
+        self._committing = asyncio.Lock()
+        self._to_commit = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One edit of this process at a time waits for the commit lock, and keeps a connection for that."""
+        self._count(1)
+        try:
+            async with self._committing:
+                yield
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        self._to_commit += more
+        if self._to_commit <= FEW:
+            self.calm.set()
+        else:
+            self.calm.clear()
 
 
 class _Attempt(Generic[T]):
@@ -149,10 +175,11 @@ class _Attempt(Generic[T]):
 class _Run(Generic[T]):
     """One edit on its way."""
 
-    def __init__(self, parts: _Parts, edit: Edit[T], options: WriteOptions) -> None:
+    def __init__(self, parts: _Parts, edit: Edit[T], options: WriteOptions, *, tried_first: bool) -> None:
         self._parts = parts
         self._edit = edit
         self.options = options
+        self._tried_first = tried_first
         self._renderer = Renderer()
         self._accepted: set[tuple[str, str]] = set()
 
@@ -164,16 +191,16 @@ class _Run(Generic[T]):
         return attempt
 
     async def _dry(self) -> _Attempt[T]:
-        async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+        async with self._parts.turn(), self._parts.store.transaction(rollback=True) as transaction:
             return await self._attempt(transaction)
 
     async def _preview(self, capture: Capture) -> _Attempt[T]:
         """As `_dry`. What has to be looked at is known once it was tried; so it is tried again between two looks."""
-        async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+        async with self._parts.turn(), self._parts.store.transaction(rollback=True) as transaction:
             attempt = await self._attempt(transaction)
             at = await _about(transaction, attempt)
         for _ in range(ATTEMPTS):
-            async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+            async with self._parts.turn(), self._parts.store.transaction(rollback=True) as transaction:
                 before = await look(transaction, at)
                 attempt = await self._attempt(transaction)
                 await attempt.store(transaction, self.options)
@@ -188,8 +215,8 @@ class _Run(Generic[T]):
         raise _contention()
 
     async def prepare(self) -> _Attempt[T] | None:
-        """Has promtool check what the edit would render now. The attempt, where it would leave everything as it is."""
-        if self._parts.checker is None:
+        """Renders what the edit would, for promtool to check. The attempt, where it would leave everything as it is."""
+        if not self._tried_first:
             return None
         attempt = await self._tried()
         await self._check(self._unchecked(attempt), attempt.edited.fields)
@@ -204,7 +231,7 @@ class _Run(Generic[T]):
 
     async def _under_lock(self) -> tuple[int, _Attempt[T]]:
         try:
-            async with self._parts.committing, self._parts.store.transaction() as transaction:
+            async with self._parts.turn(), self._parts.store.transaction() as transaction:
                 # before anything is read: this row is the commit lock
                 revision = await transaction.take_revision()
                 attempt = await self._attempt(transaction)
@@ -235,7 +262,7 @@ class _Run(Generic[T]):
                 raise
             except RulecastError:
                 pass  # it may have seen half of another edit: the word that counts is spoken under the lock
-        async with self._parts.committing, self._parts.store.transaction(rollback=True) as transaction:
+        async with self._parts.turn(), self._parts.store.transaction(rollback=True) as transaction:
             return await self._attempt(transaction, only_what_differs=True)
 
     async def _attempt(self, transaction: Transaction, *, only_what_differs: bool = False) -> _Attempt[T]:
@@ -248,6 +275,8 @@ class _Run(Generic[T]):
     async def _check(self, rules: Sequence[RenderedRule], fields: Mapping[str, str]) -> None:
         if self._parts.checker is None or not rules:
             return
+        # as long as others are to be committed this one would have to wait for them: promtool looks at more at once
+        await self._parts.calm.wait()
         with tracing.span("validate", rules=len(rules)):
             failures = await self._parts.checker.check(rules)
         if failures:

@@ -90,7 +90,7 @@ async def _work_off(publisher: Publisher, batches: Iterator[_Batch], options: Wr
         while pending:
             batch = pending.pop()
             try:
-                done.changes.append((await publisher.publish(batch.edit, options)).change)
+                done.changes.append((await publisher.publish(batch.edit, options, bulk=True)).change)
             except (InvalidInput, LimitExceeded) as refused:
                 halves = list(batch.halves())
                 pending += reversed(halves)

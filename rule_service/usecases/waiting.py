@@ -63,6 +63,8 @@ class RolloutWaiter:
         found: Sequence[DeployerFacts] | None = None
         try:
             async with self._looking:
+                # all who were woken by the same come along
+                await asyncio.sleep(0)
                 # who asks from now on may have been woken by something that this does not see
                 self._next_look = None
                 found = await self._reads.deployers()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,12 +77,12 @@ class Beside:
         return median(self.ours) - median(self.floor)
 
 
-async def beside(ours: Step, floor: Step, times: int) -> Beside:
-    """Does both so many times in turns, after once that does not count."""
+async def beside(ours: Step, floor: Step, times: int, *, uncounted: int = 1) -> Beside:
+    """Does both so many times in turns, after a few times that do not count."""
     found = Beside()
-    for at in range(times + 1):
+    for at in range(uncounted + times):
         took = await timed(ours), await timed(floor)
-        if at:
+        if at >= uncounted:
             found.ours.append(took[0])
             found.floor.append(took[1])
     return found
@@ -125,9 +126,12 @@ def table(figures: Iterable[Figure]) -> str:
 
 
 def save(figures: Iterable[Figure], path: Path) -> None:
-    """Adds them to those that are in the file, in place of those of the same name."""
+    """Adds them to those that are in the file, in place of those of the same name; with the load of the machine, which
+    tells whether others were at work.
+    """
     known = json.loads(path.read_text()) if path.exists() else {}
-    known.update({each.name: each.as_json() for each in figures})
+    machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    known.update({each.name: {**each.as_json(), **machine} for each in figures})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=2) + "\n")
 

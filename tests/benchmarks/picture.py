@@ -1,4 +1,6 @@
-"""`python -m tests.benchmarks.picture`: `docs/en/performance.svg` from `bench/results.json`, how cost grows with size.
+"""`python -m tests.benchmarks.picture`: the figures of `docs/en/performance.md`, and its picture of how cost grows.
+
+They are from `bench/results.json`.
 
 Both axes are logarithmic: a cost that does not grow is a level line, one that is linear rises by one decade in one.
 """
@@ -11,12 +13,31 @@ from typing import Any
 from deploy.local.process import REPOSITORY
 from tests.benchmarks.__main__ import RESULTS
 
+PAGE = REPOSITORY / "docs" / "en" / "performance.md"
 PICTURE = REPOSITORY / "docs" / "en" / "performance.svg"
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 230, 30, 50
 SIZES = {"100": 100, "1k": 1_000, "10k": 10_000, "100k": 100_000}
 FIRST, LAST = 0.001, 100.0
 """Seconds at the bottom and at the top."""
+
+FACTS = (
+    "reloads",
+    "per_second",
+    "bare_per_second",
+    "rendered_per_second",
+    "stored_per_second",
+    "memory_mb",
+    "memory_when_staged_mb",
+    "kb_per_stream",
+)
+STAGES = {
+    "stage_rule_service": "rule service",
+    "stage_validate": "promtool at the deployer",
+    "stage_reload": "reload",
+    "stage_verify": "reading the rules back",
+    "stage_rest_of_deployer": "rest of the deployer",
+}
 
 CURVES: Sequence[tuple[str, str, str, str]] = (
     ("edit to ACTIVE", "edit_to_active_{}", "median", "#c0392b"),
@@ -32,7 +53,12 @@ CURVES: Sequence[tuple[str, str, str, str]] = (
 def main() -> None:
     results = json.loads(RESULTS.read_text())
     PICTURE.write_text("\n".join(_picture(results)) + "\n")
-    print(PICTURE)
+    text = PAGE.read_text()
+    for mark, lines in (("figures", _figures(results)), ("stages", _stages(results))):
+        before, rest = text.split(f"<!-- {mark} -->\n")
+        after = rest.split(f"<!-- end of {mark} -->\n")[1]
+        text = f"{before}<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- end of {mark} -->\n{after}"
+    PAGE.write_text(text)
 
 
 def _picture(results: Mapping[str, Any]) -> Iterator[str]:
@@ -55,6 +81,38 @@ def _picture(results: Mapping[str, Any]) -> Iterator[str]:
         ends.append((_y(points[-1][1]), words, colour))
     yield from _legend(ends)
     yield "</svg>"
+
+
+def _figures(results: Mapping[str, Any]) -> Iterator[str]:
+    yield "| name | median | p99 | floor | ratio | to reach | load |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, each in results.items():
+        ratio = f"{each['ratio']:.2f}" if each["ratio"] else ""
+        kept = "" if each["reached"] else " **missed**"
+        facts = "".join(f"; {fact} {each[fact]:,.4g}" for fact in FACTS if fact in each)
+        cells = (
+            name,
+            words(each["median"]),
+            words(each["p99"]),
+            words(each["floor"]),
+            ratio,
+            f"{each['bound']}{facts}{kept}",
+        )
+        yield f"| {' | '.join(cells)} | {each.get('load', 0):.1f} |"
+
+
+def _stages(results: Mapping[str, Any]) -> Iterator[str]:
+    yield "| edit to ACTIVE | whole | " + " | ".join(STAGES.values()) + " |"
+    yield "|---|---|" + "---|" * len(STAGES)
+    for name, each in results.items():
+        if "stage_reload" in each:
+            yield f"| {name} | {words(each['median'])} | " + " | ".join(words(each[stage]) for stage in STAGES) + " |"
+
+
+def words(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
 
 
 def _axes() -> Iterator[str]:
