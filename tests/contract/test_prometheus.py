@@ -305,7 +305,9 @@ class TestSignal:
         assert process.find() is None
         assert process.hang_up() is None
 
-    @pytest.mark.parametrize("text", ["", "x", "-1", "0", "1", str(os.getpid()), "99999999"])
+    @pytest.mark.parametrize(
+        "text", ["", "x", "-1", "0", "1", pytest.param(str(os.getpid()), id="another program"), "99999999"]
+    )
     def test_a_pid_file_that_names_something_else(self, tmp_path: Path, text: str) -> None:
         file = tmp_path / "pid"
         file.write_text(text)
