@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.picture`: the figures of `docs/en/performance.md`, and its picture of how cost grows.
+"""`python -m tests.benchmarks.picture`: the figures of `docs/*/performance.md`, and their picture of how cost grows.
 
 They are from `bench/results.json`.
 
@@ -13,7 +13,7 @@ from typing import Any
 from deploy.local.process import REPOSITORY
 from tests.benchmarks.__main__ import RESULTS
 
-PAGE = REPOSITORY / "docs" / "en" / "performance.md"
+PAGES = tuple(REPOSITORY / "docs" / language / "performance.md" for language in ("en", "kr"))
 PICTURE = REPOSITORY / "docs" / "en" / "performance.svg"
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 230, 30, 50
@@ -53,12 +53,14 @@ CURVES: Sequence[tuple[str, str, str, str]] = (
 def main() -> None:
     results = json.loads(RESULTS.read_text())
     PICTURE.write_text("\n".join(_picture(results)) + "\n")
-    text = PAGE.read_text()
-    for mark, lines in (("figures", _figures(results)), ("stages", _stages(results))):
-        before, rest = text.split(f"<!-- {mark} -->\n")
-        after = rest.split(f"<!-- end of {mark} -->\n")[1]
-        text = f"{before}<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- end of {mark} -->\n{after}"
-    PAGE.write_text(text)
+    tables = {"figures": list(_figures(results)), "stages": list(_stages(results))}
+    for page in PAGES:
+        text = page.read_text()
+        for mark, lines in tables.items():
+            before, rest = text.split(f"<!-- {mark} -->\n")
+            after = rest.split(f"<!-- end of {mark} -->\n")[1]
+            text = f"{before}<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- end of {mark} -->\n{after}"
+        page.write_text(text)
 
 
 def _picture(results: Mapping[str, Any]) -> Iterator[str]:
