@@ -60,7 +60,7 @@ class PreviewApi(PreviewServiceServicer):
 def _inside(error: RulecastError, name: str) -> RulecastError:
     """The error of the write, in terms of the request that it is in."""
     placed = (replace(each, field=f"{name}.{each.field}" if each.field else "") for each in error.violations)
-    return type(error)(tuple(placed), error.metadata)
+    return replace(error, violations=tuple(placed))
 
 
 def _preview(value: Preview) -> pb.PreviewChangeResponse:

@@ -170,8 +170,8 @@ def check_target(
     with found.gathering():
         check_hostname(target.hostname, f"{field}.hostname")
     with found.gathering():
-        # without one, the hostname is it
-        if target.address and target.address != target.hostname:  # which it is where none is said
+        # without one, the hostname is it: that is told once
+        if target.address not in ("", target.hostname):
             check_address(target.address, f"{field}.address")
     _check_labels(target.labels, f"{field}.labels", found)
     _check_exporters(target.exporters, f"{field}.exporters", found)

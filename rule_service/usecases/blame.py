@@ -19,7 +19,7 @@ def with_fields(error: RulecastError, rule_id: str, prefixes: Mapping[str, str])
     inherits or how it is now scoped; then the message names it.
     """
     prefix = prefixes.get(rule_id)
-    return type(error)(tuple(_placed(each, rule_id, prefix) for each in error.violations), error.metadata)
+    return replace(error, violations=tuple(_placed(each, rule_id, prefix) for each in error.violations))
 
 
 def together(errors: Sequence[RulecastError]) -> RulecastError:

@@ -290,6 +290,13 @@ BUNDLES = [
     _refused(
         "PreviewChange", {"delete_alert_rule": {"id": "none"}}, _MISSING, Reason.RULE_NOT_FOUND, "delete_alert_rule.id"
     ),
+    _refused(
+        "PreviewChange",
+        {"delete_alert_rule": {"id": "everywhere", "etag": "r0"}},
+        "ABORTED",
+        Reason.ETAG_MISMATCH,
+        "delete_alert_rule.etag",
+    ),
     _refused("PreviewChange", {}, _INVALID, Reason.FIELD_REQUIRED, "change"),
 ]
 TOKENS = [
