@@ -26,6 +26,7 @@ from rulecast.v1.preview_pb2_grpc import PreviewServiceStub
 from rulecast.v1.rule_pb2_grpc import AlertRuleServiceStub
 from rulecast.v1.target_pb2_grpc import TargetServiceStub
 from rulecast.v1.template_pb2_grpc import AlertTemplateServiceStub
+from rulecast.v1.token_pb2_grpc import TokenServiceStub
 from tests.support.prometheus import running_prometheus
 from tests.support.waiting import wait_for
 
@@ -98,6 +99,10 @@ class Replica:
     @property
     def discovery(self) -> Any:
         return DiscoveryServiceStub(self.channel)
+
+    @property
+    def tokens(self) -> Any:
+        return TokenServiceStub(self.channel)
 
 
 @dataclass
