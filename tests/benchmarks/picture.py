@@ -100,7 +100,8 @@ def _figures(results: Mapping[str, Any]) -> Iterator[str]:
             ratio,
             f"{each['bound']}{facts}{kept}",
         )
-        yield f"| {' | '.join(cells)} | {each.get('load', 0):.1f} |"
+        load = f"{each['load']:.1f}" if "load" in each else ""
+        yield f"| {' | '.join(cells)} | {load} |"
 
 
 def _stages(results: Mapping[str, Any]) -> Iterator[str]:
