@@ -17,7 +17,7 @@ up: setup ## the whole of Rulecast with a demo on this machine, until Ctrl-C
 	@exec $(PY) -m deploy.local.up
 
 test: setup ## all tests but the long ones, on real PostgreSQL and Prometheus (ARGS=... for pytest)
-	$(PY) -m pytest -m "not prove and not images" $(ARGS)
+	$(PY) -m pytest -m "not prove and not images" -n 2 --dist loadfile $(ARGS)
 
 test-images: setup ## the images and Compose, built and started; fails where there is no Docker engine
 	$(PY) -m pytest -m images tests/images $(ARGS)
