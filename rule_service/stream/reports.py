@@ -78,13 +78,14 @@ class Reports:
         fates = messages.fates(status)
         disk = messages.sha256(status.manifest_hash, "status.manifest_hash")
         revision = standing.revision_of(status.nonce, status.revision)
+        # before they are recorded: who waits for that may look at once
+        for fate in fates:
+            self._metrics.outcome(fate.state)
         delivery = standing.in_flight.delivery if status.nonce and standing.in_flight is not None else NOTHING
         with tracing.span("record outcome", delivery.traceparent, revision=revision):
             await self._recorded(lambda: self._leases.record_outcomes(self._id, self._epoch, revision, disk, fates))
         standing.judged(fates, self._hub.entries)
         answered = standing.told_status(status.nonce, revision, disk)
-        for fate in fates:
-            self._metrics.outcome(fate.state)
         if answered is not None:
             if answered.sent_at is not None:
                 self._metrics.answered(asyncio.get_running_loop().time() - answered.sent_at)

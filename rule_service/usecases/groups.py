@@ -94,7 +94,7 @@ class GroupEdits:
 
 async def _insert(transaction: Transaction, group: Group) -> Edited[Record[Group]]:
     await the_namespace(transaction, group.namespace_id, "group.namespace_id")
-    if group.parent_id is not None:
+    if group.parent_id is not None and group.parent_id != group.id:
         await the_group(transaction, group.parent_id, "group.parent_id")
     await _check(transaction, group)
     record = await transaction.insert_group(group)

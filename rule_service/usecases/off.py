@@ -10,6 +10,7 @@ from rule_service.domain.render import RenderedRule, render_rule
 from rule_service.usecases.blame import together, with_fields
 from rule_service.usecases.ports import ResourceChange, Transaction
 from rulecast.errors import RulecastError
+from rulecast.reasons import Reason
 
 
 async def samples_of_off(
@@ -18,7 +19,8 @@ async def samples_of_off(
     """What the rules that the changes have saved switched off would be in their files, for promtool to see.
 
     Only those that are new or say something else than before: switching off is never refused, nor is a description for
-    what a rule inherits by now. Asked once the changes are made.
+    what a rule inherits by now. Without a value for a parameter there is nothing to look at. Asked once the changes are
+    made.
     fields: where in the request a rule stands, by its id. Raises what rendering raises, of all of them at once.
     """
     off = [rule for change in changes if (rule := _off_and_new(change)) is not None]
@@ -60,7 +62,8 @@ def _rendered(worlds: Iterable[KeyWorld], ids: Collection[str], fields: Mapping[
                 try:
                     rendered.append(render_rule(rule, index))
                 except RulecastError as error:
-                    errors.append(with_fields(error, rule.id, fields))
+                    if any(each.reason is not Reason.PARAMETER_MISSING for each in error.violations):
+                        errors.append(with_fields(error, rule.id, fields))
     if errors:
         raise together(errors)
     return tuple(rendered)

@@ -24,6 +24,7 @@ from tests.support.waiting import wait_for
 FILES = "rulecast_deployer_files_total"
 TROUBLES = "rulecast_deployer_files_in_trouble"
 OUTCOMES = "rulecast_stream_outcomes_total"
+JSON = {"Content-Type": "application/json"}
 
 
 def log_of(path: Path) -> list[dict[str, Any]]:
@@ -132,7 +133,7 @@ async def test_one_id_leads_from_the_answer_to_every_line(
             async with session.post(url, json={"rule": body}, headers={"X-Request-Id": "by-hand/1"}) as made:
                 assert (made.status, made.headers["X-Request-Id"]) == (200, "by-hand/1"), await made.text()
                 revision = int((await made.json())["change"]["revision"])
-            async with session.post(url, data=b"{", headers={"X-Request-Id": "by-hand/2"}) as refused:
+            async with session.post(url, data=b"{", headers={"X-Request-Id": "by-hand/2", **JSON}) as refused:
                 assert (refused.status, refused.headers["X-Request-Id"]) == (400, "by-hand/2")
                 assert "by-hand/2" in await refused.text()
             async with session.get(here.first.url + "/api/v1/nothing", headers={"X-Request-Id": "x" * 129}) as unknown:

@@ -66,7 +66,7 @@ async def test_a_thousand_rules_are_one_revision_and_one_run_of_promtool(
     edits: Edits, promtool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checker = CountedChecker(promtool)
-    monkeypatch.setattr(edits.publisher, "_checker", checker)
+    monkeypatch.setattr(edits.publisher._parts, "checker", checker)
     answer = await BundleText(edits).apply(bundle(1_000), owner="big")
     assert (answer.created, answer.change.revision, checker.runs) == (1_200, 1, 1)
     assert len(await edits.files()) == 100

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,7 +218,9 @@ async def test_a_rule_that_is_gone_for_good_may_have_been_anybodys(edits: Edits)
     await edits.rules.purge("prod", "", DO)
 
 
-async def test_an_edit_is_checked_on_what_it_does_when_it_is_committed(edits: Edits) -> None:
+async def test_an_edit_is_checked_on_what_it_does_when_it_is_committed(
+    edits: Edits, database: str, promtool: Path
+) -> None:
     """A target of its own that somebody else takes into another group between the dry run and the commit."""
     tried = 0
 
@@ -229,6 +232,8 @@ async def test_an_edit_is_checked_on_what_it_does_when_it_is_committed(edits: Ed
         return replace(scraped(record), group_ids=("prod", "blue"))
 
     before = await edits.store.revision()
-    with pytest.raises(PermissionDenied):
-        await edits.targets.update("ours", "", change, MINE)
+    # only where promtool is asked is an edit tried first
+    async with open_edits(database, promtool) as checked:
+        with pytest.raises(PermissionDenied):
+            await checked.targets.update("ours", "", change, MINE)
     assert (tried, await edits.store.revision()) == (2, before)

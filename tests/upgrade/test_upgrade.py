@@ -31,7 +31,7 @@ def test_there_is_a_recording_that_says_something() -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "ALTER TABLE rules ADD COLUMN owner text NOT NULL",
+        "ALTER TABLE rules ADD COLUMN colour text NOT NULL",
         "ALTER TABLE templates DROP COLUMN description",
         "ALTER TABLE change_log RENAME TO changes",
     ],
@@ -62,7 +62,7 @@ async def test_the_schema_grows_under_a_replica_of_the_release_before(postgres_s
         async with open_database(url) as pool:
             async with pool.session() as session:
                 assert await session.rows("SELECT * FROM rules") == []
-            added = "ALTER TABLE rules ADD COLUMN owner text; CREATE INDEX rules_owner ON rules (owner, id);"
+            added = "ALTER TABLE rules ADD COLUMN colour text; CREATE INDEX rules_colour ON rules (colour, id);"
             await apply(url, [*ladder, Migration(newest + 1, "more", f"-- compatible from: {newest}\n{added}")])
             await scenario(pool)
 
