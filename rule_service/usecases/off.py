@@ -5,22 +5,22 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from rule_service.domain.index import WorldIndex
-from rule_service.domain.model import AlertRule, AlertSpec, Config, KeyWorld, MergeStrategy, Scope
-from rule_service.domain.render import RenderedRule, render_rule
+from rule_service.domain.model import AlertRule, AlertSpec, Config, KeyWorld, Scope
+from rule_service.domain.render import RenderedRule
+from rule_service.domain.sample import sample_of_rule
 from rule_service.usecases.blame import together, with_fields
 from rule_service.usecases.ports import ResourceChange, Transaction
 from rulecast.errors import RulecastError
-from rulecast.reasons import Reason
 
 
 async def samples_of_off(
     transaction: Transaction, changes: Iterable[ResourceChange], fields: Mapping[str, str]
 ) -> tuple[RenderedRule, ...]:
-    """What the rules that the changes have saved switched off would be in their files, for promtool to see.
+    """What the rules that the changes have saved switched off would be in files, by what they say themselves: for
+    promtool to see.
 
-    Only those that are new or say something else than before: switching off is never refused, nor is a description for
-    what a rule inherits by now. Without a value for a parameter there is nothing to look at. Asked once the changes are
-    made.
+    Only those that are new or say something else than before: switching off is never refused. Asked once the changes
+    are made.
     fields: where in the request a rule stands, by its id. Raises what rendering raises, of all of them at once.
     """
     off = [rule for change in changes if (rule := _off_and_new(change)) is not None]
@@ -32,13 +32,12 @@ async def samples_of_off(
 
 
 class _Said(NamedTuple):
-    """All of a rule that decides what it renders to, its surroundings aside."""
+    """All of a rule that decides what it renders to by itself."""
 
     key: str
     scope: Scope
     spec: AlertSpec
     config: Config
-    merge_strategy: MergeStrategy
 
 
 def _off_and_new(change: ResourceChange) -> AlertRule | None:
@@ -50,7 +49,7 @@ def _off_and_new(change: ResourceChange) -> AlertRule | None:
 
 
 def _said(rule: AlertRule) -> _Said:
-    return _Said(rule.key, rule.scope, rule.spec, rule.config, rule.merge_strategy)
+    return _Said(rule.key, rule.scope, rule.spec, rule.config)
 
 
 def _rendered(worlds: Iterable[KeyWorld], ids: Collection[str], fields: Mapping[str, str]) -> tuple[RenderedRule, ...]:
@@ -60,10 +59,9 @@ def _rendered(worlds: Iterable[KeyWorld], ids: Collection[str], fields: Mapping[
         for rule in world.rules:
             if rule.id in ids:
                 try:
-                    rendered.append(render_rule(rule, index))
+                    rendered.append(sample_of_rule(rule, index))
                 except RulecastError as error:
-                    if any(each.reason is not Reason.PARAMETER_MISSING for each in error.violations):
-                        errors.append(with_fields(error, rule.id, fields))
+                    errors.append(with_fields(error, rule.id, fields))
     if errors:
         raise together(errors)
     return tuple(rendered)
