@@ -58,6 +58,14 @@ def id_of(token: str) -> str:
 
 async def raw_call(channel: Any, method: Any, token: str | None, request: bytes = b"") -> grpc.StatusCode:
     """The code that a method answers. method: its descriptor."""
+    while True:
+        code, details = await _raw_call(channel, method, token, request)
+        # grpc's own word on a message for which the server did not wait; what the server has said is lost with it
+        if details != "Internal error from Core":
+            return code
+
+
+async def _raw_call(channel: Any, method: Any, token: str | None, request: bytes) -> tuple[grpc.StatusCode, str]:
     path = f"/{method.containing_service.full_name}/{method.name}"
     metadata = bearer(token)
     try:
@@ -72,8 +80,8 @@ async def raw_call(channel: Any, method: Any, token: str | None, request: bytes 
                 async for _ in call:
                     pass
     except grpc.aio.AioRpcError as error:
-        return error.code()
-    return grpc.StatusCode.OK
+        return error.code(), error.details() or ""
+    return grpc.StatusCode.OK, ""
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ release is made. On the newest schema every statement still has to work, and to 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,14 +44,21 @@ class Transaction:
 
 @contextmanager
 def recording() -> Iterator[list[Transaction]]:
-    """Everything that is said to any database meanwhile. One thing is to be done at a time."""
+    """Everything that is said to any database meanwhile, in the order in which it was done."""
     found: list[Transaction] = []
-    open_now: list[Transaction] = []
+    # of each task: several may be at work
+    open_now: ContextVar[Transaction | None] = ContextVar("open_now", default=None)
+
+    def note(statement: Statement) -> None:
+        # how a transaction begins is no statement of it
+        if (transaction := open_now.get()) is not None:
+            transaction.statements.append(statement)
+
     fetch, run = Session.rows, Session._run
 
     async def rows(self: Session, sql: str, *args: object) -> Any:
         answer = await fetch(self, sql, *args)
-        open_now[-1].statements.append(Statement(sql, args, len(answer), False))
+        note(Statement(sql, args, len(answer), False))
         return answer
 
     async def row(self: Session, sql: str, *args: object) -> Any:
@@ -63,7 +71,7 @@ def recording() -> Iterator[list[Transaction]]:
 
     async def touched(self: Session, sql: str, args: tuple[object, ...], *, deleting: bool) -> int:
         count = await run(self, sql, args, deleting=deleting)
-        open_now[-1].statements.append(Statement(sql, args, count, True))
+        note(Statement(sql, args, count, True))
         return count
 
     def opening(kind: str) -> Any:
@@ -73,14 +81,14 @@ def recording() -> Iterator[list[Transaction]]:
         async def opened(self: Database, **options: bool) -> AsyncIterator[Session]:
             transaction = Transaction(kind, options.get("rollback", False))
             async with method(self, **options) as session:
-                open_now.append(transaction)
+                token = open_now.set(transaction)
                 try:
                     yield session
                 except BaseException:
                     transaction.rollback = True
                     raise
                 finally:
-                    open_now.pop()
+                    open_now.reset(token)
                     found.append(transaction)
 
         return opened
