@@ -156,18 +156,26 @@ class Dice:
         return copy.deepcopy(self.world)
 
 
-def complaints(world: PlainWorld) -> frozenset[str]:
-    """Why no such world may be saved, if not. A rule that is off needs no value for its parameters."""
+def complaints(world: PlainWorld, saved: str = "") -> frozenset[str]:
+    """Why no such world may be saved, if not. saved: the rule that says something new.
+
+    A rule that is off needs no value for its parameters, and answers for what it says itself.
+    """
     found = set()
     for id, rule in world.rules.items():
-        if not rule.enabled:
-            continue
-        texts = [str(value) for path, value in world.settings(id).items() if not path.startswith("parameters.")]
-        if any(set(re.findall(r"\{\{ \.(\w+) \}\}", text)) - set(rule.spec.holes) for text in texts):
+        if rule.enabled and _unknown(rule.spec, world.settings(id)):
             found.add("PARAMETER_UNKNOWN")
-        if world.missing(id):
+        if rule.enabled and world.missing(id):
             found.add("PARAMETER_MISSING")
+        if id == saved and _unknown(rule.spec, rule.spec.defaults | rule.config):
+            found.add("PARAMETER_UNKNOWN")
     return frozenset(found)
+
+
+def _unknown(spec: Spec, settings: Settings) -> bool:
+    """Whether a text asks for a parameter that the spec does not declare."""
+    texts = [str(value) for path, value in settings.items() if not path.startswith("parameters.")]
+    return any(set(re.findall(r"\{\{ \.(\w+) \}\}", text)) - set(spec.holes) for text in texts)
 
 
 def because(reason: str, *, true: object) -> frozenset[str]:
@@ -180,8 +188,9 @@ def create_namespace(dice: Dice) -> Edit | None:
         return None
     id, priority, after = dice.rng.choice(free), dice.rng.choice([0, 0, 1, 5, -3]), dice.changed()
     after.namespaces[id] = Division(id.replace("-", "_"), priority)
-    message = namespace_pb2.Namespace(id=id, policy_priority=priority)
-    return Edit("namespaces", "CreateNamespace", namespace_pb2.CreateNamespaceRequest(namespace=message), after)
+    request = namespace_pb2.CreateNamespaceRequest(namespace=namespace_pb2.Namespace(id=id, policy_priority=priority))
+    refused = because("ID_TAKEN", true=id in dice.world.deleted)
+    return Edit("namespaces", "CreateNamespace", request, after, refused)
 
 
 def update_namespace(dice: Dice) -> Edit:
@@ -201,6 +210,7 @@ def update_namespace(dice: Dice) -> Edit:
 def delete_namespace(dice: Dice) -> Edit:
     id, after = dice.rng.choice(list(dice.world.namespaces)), dice.changed()
     after.namespaces.pop(id)
+    after.deleted.add(id)
     occupied = [group for group, part in dice.world.groups.items() if part.namespace == id]
     occupied += [rule for rule, each in dice.world.rules.items() if each.place == Place("namespace", id)]
     refused = because("NAMESPACE_NOT_EMPTY", true=occupied) | because("NAMESPACE_PROTECTED", true=id == "default")
@@ -292,7 +302,7 @@ def create_rule(dice: Dice) -> Edit:
     rule.override, rule.enabled, rule.priority = dice.often(0.25), dice.often(0.8), dice.rng.choice([0, 0, 0, 1, 7, -2])
     taken = any((each.key, each.place) == (key, rule.place) for each in dice.world.rules.values())
     after.rules[id] = rule
-    refused = because("KEY_TAKEN", true=taken) | complaints(after)
+    refused = because("KEY_TAKEN", true=taken) | complaints(after, id)
     return Edit(
         "rules", "CreateAlertRule", rule_pb2.CreateAlertRuleRequest(rule=rule_message(id, rule)), after, refused
     )
@@ -332,7 +342,7 @@ def update_rule(dice: Dice) -> Edit | None:
             }:
                 return None
     request = rule_pb2.UpdateAlertRuleRequest(rule=message, update_mask=FieldMask(paths=paths))
-    return Edit("rules", "UpdateAlertRule", request, after, complaints(after))
+    return Edit("rules", "UpdateAlertRule", request, after, complaints(after, id))
 
 
 def delete_rule(dice: Dice) -> Edit | None:

@@ -99,13 +99,14 @@ class Said(NamedTuple):
 
 @dataclass
 class PlainWorld:
-    """Everything that lives, by id. Deleted rules are not in it."""
+    """Everything that lives, by id. Deleted rules are not in it. deleted: namespaces, which keep their ids."""
 
     namespaces: dict[str, Division] = field(default_factory=lambda: {"default": Division("group_id")})
     groups: dict[str, Part] = field(default_factory=dict)
     templates: dict[str, tuple[str, Spec]] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
     targets: dict[str, Host] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
 
     def ancestors(self, group: str) -> list[str]:
         """The groups above, from the top."""
