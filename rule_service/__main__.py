@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from rule_service import token_command
@@ -73,21 +74,11 @@ def _serve(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
 
 
 def _migrate(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
-    settings = loaded.settings
-    configure_logging(settings.logs.level, settings.logs.format)
-    url = settings.database.url.get_secret_value()
-
-    async def run() -> int:
+    async def run(url: str) -> str:
         await wait_for_database(url)
-        return await migrate(url)
+        return f"the schema is at version {await migrate(url)}"
 
-    try:
-        version = asyncio.run(run())
-    except (RulecastError, SchemaMismatch) as error:
-        print(f"rule-service: {error}", file=sys.stderr)
-        return 1
-    print(f"the schema is at version {version}")
-    return 0
+    return _done(loaded, run)
 
 
 def _health(loaded: Loaded[Settings], arguments: argparse.Namespace) -> int:
@@ -101,27 +92,30 @@ def _health(loaded: Loaded[Settings], arguments: argparse.Namespace) -> int:
 
 
 def _new_history(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
-    settings = loaded.settings
-    configure_logging(settings.logs.level, settings.logs.format)
-    url = settings.database.url.get_secret_value()
-
-    async def run() -> str:
+    async def run(url: str) -> str:
         await wait_for_database(url)
-        if settings.database.migrate:  # a backup may be one of an older build
+        if loaded.settings.database.migrate:  # a backup may be one of an older build
             await migrate(url)
         database = await connect(url, min_size=0, max_size=1)
         try:
             async with database.transaction() as session:
-                return await begin_anew(session)
+                history_id = await begin_anew(session)
         finally:
             await database.close()
+        return f"the history is {history_id} now; deployers compare all files when they connect"
 
+    return _done(loaded, run)
+
+
+def _done(loaded: Loaded[Settings], work: Callable[[str], Coroutine[None, None, str]]) -> int:
+    """The exit code of work on the database with this URL, which answers what to print."""
+    settings = loaded.settings
+    configure_logging(settings.logs.level, settings.logs.format)
     try:
-        history_id = asyncio.run(run())
+        print(asyncio.run(work(settings.database.url.get_secret_value())))
     except (RulecastError, SchemaMismatch) as error:
         print(f"rule-service: {error}", file=sys.stderr)
         return 1
-    print(f"the history is {history_id} now; deployers compare all files when they connect")
     return 0
 
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from rule_service.usecases.ports import FateState
+from rule_service.usecases.ports_fates import FateState
 from rule_service.usecases.ports_watch import EditOutcome, Overview
 from rulecast.process.metrics import CounterOf, GaugeOf, HistogramOf
 from rulecast.reasons import Reason

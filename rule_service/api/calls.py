@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from rule_service.domain.names import check_text
 from rule_service.usecases.change import Capture, WriteOptions
-from rule_service.usecases.ports import Request
+from rule_service.usecases.ports_changes import Request
 from rule_service.usecases.rollout import Until
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason

@@ -10,8 +10,10 @@ from rule_service.api import encode
 from rule_service.api.calls import Context, page_after, page_size, page_token, wait_seconds, wait_until, write_options
 from rule_service.domain.model import GroupScope
 from rule_service.usecases.delivery import Delivery, Regenerated
-from rule_service.usecases.ports import DeployerFacts, FileFacts, Reads
+from rule_service.usecases.ports import Reads
 from rule_service.usecases.ports_delivery import Deployers
+from rule_service.usecases.ports_fates import DeployerFacts
+from rule_service.usecases.ports_rendered import FileFacts
 from rule_service.usecases.rollout import state_now
 from rulecast.v1 import common_pb2
 from rulecast.v1 import delivery_pb2 as pb

@@ -3,8 +3,8 @@
 from rule_service.api import decode
 from rule_service.api.calls import Context
 from rule_service.usecases.discover import Discovery
+from rule_service.usecases.filters import ScrapeFilter
 from rule_service.usecases.heartbeats import TargetHeartbeats
-from rule_service.usecases.ports import ScrapeFilter
 from rulecast.v1 import discovery_pb2 as pb
 from rulecast.v1.discovery_pb2_grpc import DiscoveryServiceServicer
 

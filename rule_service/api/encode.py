@@ -29,7 +29,8 @@ from rule_service.domain.render import RenderedRule
 from rule_service.domain.warning import RuleWarning
 from rule_service.usecases.change import Change
 from rule_service.usecases.heartbeats import ShownTarget
-from rule_service.usecases.ports import FileFate, Record
+from rule_service.usecases.ports import Record
+from rule_service.usecases.ports_fates import FileFate
 from rule_service.usecases.rollout import Rollout
 from rule_service.usecases.show import ShownRule
 from rulecast.v1 import common_pb2, group_pb2, namespace_pb2, rule_pb2, target_pb2, template_pb2

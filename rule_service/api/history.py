@@ -10,7 +10,7 @@ from rule_service.api.calls import Context, page_after, page_size, page_token, w
 from rule_service.api.resource_text import unified_diff
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, Namespace, Resource, Target
 from rule_service.usecases.history import History, Revision
-from rule_service.usecases.ports import ResourceChange, ResourceFilter
+from rule_service.usecases.ports_changes import ResourceChange, ResourceFilter
 from rule_service.usecases.ports_history import ResourceRef, RevisionFacts, RevisionFilter
 from rule_service.usecases.rollback import Everything, OneRule, Rollback, RulesOfGroup, Subject
 from rulecast.errors import InvalidInput

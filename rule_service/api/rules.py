@@ -17,7 +17,8 @@ from rule_service.api.mask import merged
 from rule_service.api.resource_text import unified_diff
 from rule_service.domain.model import AlertRule
 from rule_service.usecases.expect import found
-from rule_service.usecases.ports import Reads, RuleFilter
+from rule_service.usecases.filters import RuleFilter
+from rule_service.usecases.ports import Reads
 from rule_service.usecases.rebase import Rebase, Rebased, RulesOfTemplate, TheseRules
 from rule_service.usecases.rules import RuleEdits
 from rule_service.usecases.show import shown_rules

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rule_service.domain.durations import format_duration, parse_duration
@@ -14,7 +14,6 @@ from rule_service.domain.model import (
     AlertSpec,
     Config,
     GroupScope,
-    KeyWorld,
     Parameter,
     ParameterType,
     Scope,
@@ -93,10 +92,9 @@ class RenderedRule:
         return file_name(self.scope)
 
 
-def render_key(world: KeyWorld) -> tuple[RenderedRule, ...]:
-    """All rules of the key that are in a file: those that are enabled, in the order of the world."""
-    index = WorldIndex(world)
-    return tuple(render_rule(rule, index) for rule in world.rules if rule.enabled)
+def in_files(rules: Iterable[AlertRule]) -> tuple[AlertRule, ...]:
+    """Those of these rules that are in a file: a rule that is off is in none."""
+    return tuple(rule for rule in rules if rule.enabled)
 
 
 def render_rule(rule: AlertRule, index: WorldIndex) -> RenderedRule:

@@ -26,11 +26,11 @@ class RuleText(Protocol):
 
 def warnings_of_twins(rules: Iterable[RuleText], asked: Collection[str]) -> Iterator[tuple[str, RuleWarning]]:
     """A warning for each rule asked about, by id, that has the alert name and labels of another one of its file."""
-    rules = tuple(rules)
-    names = {name_in(rule.text) for rule in rules if rule.rule_id in asked}
+    named = [(name_in(rule.text), rule) for rule in rules]
+    names = {name for name, rule in named if rule.rule_id in asked}
     alike: dict[tuple[str, str], list[str]] = {}
-    for rule in rules:
-        if name_in(rule.text) in names:
+    for name, rule in named:
+        if name in names:
             alike.setdefault(identity_in(rule.text), []).append(rule.rule_id)
     for ids in alike.values():
         for id in ids:

@@ -7,8 +7,9 @@ from datetime import datetime
 from rule_service.domain.layout import parse_file_name
 from rule_service.store.encode import scopes_json, scopes_of
 from rule_service.store.pool import Database, Row, Session
-from rule_service.usecases.ports import DeployerFacts, FateState, FileFacts, FileFate
 from rule_service.usecases.ports_delivery import Claim, EffectiveFacts, HelloFacts
+from rule_service.usecases.ports_fates import DeployerFacts, FateState, FileFate
+from rule_service.usecases.ports_rendered import FileFacts
 from rulecast.errors import Conflict, FailedPrecondition, NotFound
 from rulecast.reasons import Reason
 

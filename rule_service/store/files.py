@@ -7,7 +7,8 @@ from rule_service.domain.model import Scope
 from rule_service.store.encode import scope_columns, scope_of
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, page_of
-from rule_service.usecases.ports import FileFacts, Page, StoredFile
+from rule_service.usecases.ports import Page
+from rule_service.usecases.ports_rendered import FileFacts, StoredFile
 from rulecast.digest import file_sha256
 
 # the length of a value that is stored elsewhere is known without reading it

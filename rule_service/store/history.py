@@ -8,7 +8,7 @@ from uuid import UUID
 from rule_service.domain.model import Resource
 from rule_service.store.encode import dump, resource_json
 from rule_service.store.pool import Session
-from rule_service.usecases.ports import Answered, LoggedChange, Request, ResourceChange
+from rule_service.usecases.ports_changes import Answered, LoggedChange, Request, ResourceChange
 from rulecast.tracing import traceparent
 
 CHANGES = "rulecast_changes"

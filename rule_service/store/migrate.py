@@ -197,10 +197,6 @@ def _check(applied: Mapping[int, _Applied], migrations: Sequence[Migration]) -> 
             )
 
 
-def _newest(migrations: Sequence[Migration]) -> int:
-    return max((migration.version for migration in migrations), default=0)
-
-
 async def _step(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> None:
     async with connection.transaction():
         await connection.execute(migration.sql)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rule_service.store import history
 from rule_service.store.pool import Database, Row, Session
-from rule_service.usecases.ports import FateState
+from rule_service.usecases.ports_fates import FateState
 from rule_service.usecases.ports_watch import DeployerLag, Totals
 
 

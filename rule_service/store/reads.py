@@ -29,24 +29,15 @@ from rule_service.usecases.filters import (
     ANY_TEMPLATE,
     GroupFilter,
     NamespaceFilter,
+    RuleFilter,
+    ScrapeFilter,
     TargetFilter,
     TemplateFilter,
 )
-from rule_service.usecases.ports import (
-    DeployerFacts,
-    FileFacts,
-    Kept,
-    LoggedChange,
-    Page,
-    Parts,
-    PlacedTarget,
-    Placement,
-    Record,
-    RuleFilter,
-    ScrapeFilter,
-    StoredFile,
-    StoredRule,
-)
+from rule_service.usecases.ports import Kept, Page, PlacedTarget, Record
+from rule_service.usecases.ports_changes import LoggedChange
+from rule_service.usecases.ports_fates import DeployerFacts
+from rule_service.usecases.ports_rendered import FileFacts, Parts, Placement, StoredFile, StoredRule
 
 
 class PostgresReads(ABC):

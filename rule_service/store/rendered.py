@@ -6,7 +6,7 @@ from rule_service.domain.render import RenderedRule
 from rule_service.store.encode import Columns, dump, scope_columns, scope_of, warnings_json, warnings_of
 from rule_service.store.pool import Session
 from rule_service.store.records import Stamp
-from rule_service.usecases.ports import Fragment, Ingredients
+from rule_service.usecases.ports_rendered import Fragment, Ingredients
 
 BATCH = 5_000
 """Rules written by one statement: more would come near its timeout, and are no faster."""

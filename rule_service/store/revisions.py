@@ -5,7 +5,8 @@ from collections.abc import Collection
 from rule_service.store.encode import resource_of
 from rule_service.store.pool import Database, Row, Session
 from rule_service.store.records import page_of
-from rule_service.usecases.ports import Page, ResourceChange, ResourceFilter
+from rule_service.usecases.ports import Page
+from rule_service.usecases.ports_changes import ResourceChange, ResourceFilter
 from rule_service.usecases.ports_history import ResourceRef, RevisionFacts, RevisionFilter
 
 NEWEST = 2**63 - 1

@@ -8,7 +8,9 @@ from rule_service.store.encode import config_json, rule_of, scope_columns, spec_
 from rule_service.store.groups import down, up
 from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, as_texts, columns, missing, page_of, record_of
-from rule_service.usecases.ports import Page, Record, RenderedTexts, RuleFilter, StoredRule
+from rule_service.usecases.filters import RuleFilter
+from rule_service.usecases.ports import Page, Record
+from rule_service.usecases.ports_rendered import RenderedTexts, StoredRule
 from rulecast.reasons import Reason
 
 _COLUMNS = """

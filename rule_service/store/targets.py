@@ -9,8 +9,8 @@ from rule_service.store.groups import down
 from rule_service.store.pool import Session
 from rule_service.store.records import Stamp, as_texts, columns, missing, page_of
 from rule_service.store.resources import Table
-from rule_service.usecases.filters import TargetFilter
-from rule_service.usecases.ports import Page, PlacedTarget, Record, ScrapeFilter
+from rule_service.usecases.filters import ScrapeFilter, TargetFilter
+from rule_service.usecases.ports import Page, PlacedTarget, Record
 from rulecast.errors import NotFound
 from rulecast.reasons import Reason
 

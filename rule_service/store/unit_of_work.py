@@ -29,17 +29,10 @@ from rule_service.store.pool import Database, Session
 from rule_service.store.reads import PostgresReads
 from rule_service.store.records import Stamp
 from rule_service.store.tables import table_of
-from rule_service.usecases.ports import (
-    Answered,
-    Ingredients,
-    Kept,
-    LoggedChange,
-    Record,
-    Request,
-    ResourceChange,
-    ResourceFilter,
-)
+from rule_service.usecases.ports import Kept, Record
 from rule_service.usecases.ports_batch import Content
+from rule_service.usecases.ports_changes import Answered, LoggedChange, Request, ResourceChange, ResourceFilter
+from rule_service.usecases.ports_rendered import Ingredients
 
 DRY = 0
 """The revision of a dry run."""

@@ -7,7 +7,7 @@ from rule_service.store.encode import group_of, namespace_of, rule_of, scope_of
 from rule_service.store.groups import down, up
 from rule_service.store.pool import Row, Session
 from rule_service.store.rendered import rendered_rule_of
-from rule_service.usecases.ports import Parts, Placement
+from rule_service.usecases.ports_rendered import Parts, Placement
 
 _RULED = "ARRAY (SELECT live_group_id FROM chosen WHERE live_group_id IS NOT NULL)"
 _AROUND_CHOSEN = f"""

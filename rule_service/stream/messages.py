@@ -17,8 +17,8 @@ from rule_service.domain.names import check_id, check_text
 from rule_service.domain.wording import shown
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.view import View
-from rule_service.usecases.ports import FateState, FileFate
 from rule_service.usecases.ports_delivery import DeployedFile, EffectiveFacts, HelloFacts
+from rule_service.usecases.ports_fates import FateState, FileFate
 from rulecast.capabilities import FRAGMENTS
 from rulecast.errors import FailedPrecondition, InvalidInput
 from rulecast.reasons import Reason

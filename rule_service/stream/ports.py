@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from rule_service.domain.model import Group
-from rule_service.usecases.ports import DeployerFacts
+from rule_service.usecases.ports_fates import DeployerFacts
 from rulecast.v1 import distribution_pb2 as pb
 
 

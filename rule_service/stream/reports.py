@@ -10,7 +10,7 @@ import structlog
 from rule_service.stream import messages
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.standing import Standing
-from rule_service.usecases.ports import FileFate
+from rule_service.usecases.ports_fates import FileFate
 from rulecast import tracing
 from rulecast.errors import InvalidInput, Unavailable
 from rulecast.reasons import Reason

@@ -7,8 +7,8 @@ from typing import Final
 from rule_service.stream.difference import NO_FILE, Difference, against, since
 from rule_service.stream.snapshot import Entry
 from rule_service.stream.view import View
-from rule_service.usecases.ports import FateState, FileFate
 from rule_service.usecases.ports_delivery import FileVersion
+from rule_service.usecases.ports_fates import FateState, FileFate
 from rulecast.tracing import NOTHING, Span
 
 REFUSALS: Final = (FateState.REJECTED, FateState.ROLLED_BACK)

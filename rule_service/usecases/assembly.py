@@ -9,7 +9,8 @@ from rule_service.domain.model import Scope
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.twins import warnings_of_twins
 from rule_service.usecases.change import FileChange, FileChangeKind, Placed, RaisedWarning
-from rule_service.usecases.ports import Fragment, Ingredients, Transaction
+from rule_service.usecases.ports import Transaction
+from rule_service.usecases.ports_rendered import Fragment, Ingredients
 from rule_service.usecases.rendering import Differences
 from rulecast.digest import file_sha256
 

@@ -10,9 +10,10 @@ from rule_service.usecases.bundle_check import Named, Wanted, names_of, want
 from rule_service.usecases.bundle_plan import Bundle, How, Mode, Plan
 from rule_service.usecases.bundle_settle import Neighbours, gone_places, new_labels_of, places_of, settle, values_of
 from rule_service.usecases.change import WriteOptions, Written
-from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
+from rule_service.usecases.filters import GroupFilter, NamespaceFilter, RuleFilter, TargetFilter, TemplateFilter
 from rule_service.usecases.off import samples_of_off
-from rule_service.usecases.ports import Answered, Kept, ResourceChange, RuleFilter, Transaction
+from rule_service.usecases.ports import Kept, Transaction
+from rule_service.usecases.ports_changes import Answered, ResourceChange
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
 from rule_service.usecases.restore import carry_out, keys_of_changes

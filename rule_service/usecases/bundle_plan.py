@@ -17,7 +17,7 @@ from rule_service.domain.model import (
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.wording import shown
 from rule_service.usecases.blame import together
-from rule_service.usecases.ports import ResourceChange
+from rule_service.usecases.ports_changes import ResourceChange
 from rule_service.usecases.rules import RuleDraft
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, RulecastError
 from rulecast.reasons import Reason

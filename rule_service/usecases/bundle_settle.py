@@ -21,8 +21,8 @@ from rule_service.domain.wording import shown
 from rule_service.usecases.blame import with_fields
 from rule_service.usecases.bundle_check import Wanted
 from rule_service.usecases.bundle_plan import KINDS, Plan, difference
-from rule_service.usecases.ports import ResourceChange
 from rule_service.usecases.ports_batch import Content
+from rule_service.usecases.ports_changes import ResourceChange
 from rulecast.errors import AlreadyExists, FailedPrecondition, RulecastError
 from rulecast.reasons import Reason
 

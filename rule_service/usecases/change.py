@@ -10,7 +10,7 @@ from rule_service.domain.file_diff import FileDiff
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.warning import RuleWarning
 from rule_service.domain.winners import ChangedWinner
-from rule_service.usecases.ports import Request, ResourceChange
+from rule_service.usecases.ports_changes import Request, ResourceChange
 from rule_service.usecases.rollout import Rollout, Until
 
 T = TypeVar("T")

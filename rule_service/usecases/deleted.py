@@ -4,7 +4,8 @@ from rule_service.domain.model import AlertTemplate, Group, Namespace, Target
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions
 from rule_service.usecases.expect import KINDS, check_etag, the_kept
-from rule_service.usecases.ports import Kept, Reads, Record, ResourceChange, Transaction
+from rule_service.usecases.ports import Kept, Reads, Record, Transaction
+from rule_service.usecases.ports_changes import ResourceChange
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
 from rulecast.errors import AlreadyExists, FailedPrecondition

@@ -9,8 +9,10 @@ from rule_service.domain.model import GroupScope
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions
 from rule_service.usecases.expect import the_group
-from rule_service.usecases.ports import DeployerFacts, FileFacts, Page, Store, StoredFile
+from rule_service.usecases.ports import Page, Store
 from rule_service.usecases.ports_delivery import Commands, Deployers
+from rule_service.usecases.ports_fates import DeployerFacts
+from rule_service.usecases.ports_rendered import FileFacts, StoredFile
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.regenerate import render_anew
 from rule_service.usecases.rollout import Rollout, Until, read_rollout

@@ -8,7 +8,8 @@ from rule_service.domain.address import host_of
 from rule_service.domain.model import Exporter, Target
 from rule_service.domain.names import check_id
 from rule_service.usecases.expect import the_group, the_namespace
-from rule_service.usecases.ports import PlacedTarget, Reads, ScrapeFilter
+from rule_service.usecases.filters import ScrapeFilter
+from rule_service.usecases.ports import PlacedTarget, Reads
 
 _DEFAULT_PATH = "/metrics"
 _DEFAULT_SCHEME = "http"

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, GroupScope, Namespace, NamespaceScope, Target
 from rule_service.usecases.expect import the_namespace
-from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
-from rule_service.usecases.ports import Page, Reads, Record, RuleFilter, Store
+from rule_service.usecases.filters import GroupFilter, NamespaceFilter, RuleFilter, TargetFilter, TemplateFilter
+from rule_service.usecases.ports import Page, Reads, Record, Store
 from rulecast.errors import LimitExceeded
 from rulecast.reasons import Reason
 

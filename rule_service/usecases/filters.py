@@ -7,6 +7,7 @@ that it belongs to; "": none.
 from dataclasses import dataclass
 from datetime import timedelta
 
+from rule_service.domain.model import Scope
 from rule_service.domain.status import TargetStatus
 
 
@@ -16,6 +17,40 @@ class StatusFilter:
 
     statuses: frozenset[TargetStatus]
     stale_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFilter:
+    """Which rules to list; None means any. `scope` is that very scope, not what it covers.
+
+    severity: of the spec. namespace_id: at this namespace or a group of it. text: somewhere in it, in any case.
+    outdated: not on the newest version of its template. owner: "" is none.
+    """
+
+    scope: Scope | None = None
+    key: str | None = None
+    template_id: str | None = None
+    enabled: bool | None = None
+    severity: str | None = None
+    namespace_id: str | None = None
+    text: str | None = None
+    owner: str | None = None
+    outdated: bool = False
+    show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeFilter:
+    """Which targets to scrape; None means any, and what is set must all hold.
+
+    group_id: in this group or a descendant. namespace_id: in a group of it. exporter: with an exporter of this name.
+    status: with one of these.
+    """
+
+    group_id: str | None = None
+    namespace_id: str | None = None
+    exporter: str | None = None
+    status: StatusFilter | None = None
 
 
 @dataclass(frozen=True, slots=True)

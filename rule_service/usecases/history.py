@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rule_service.usecases.ports import LoggedChange, Page, Reads, ResourceChange, ResourceFilter
+from rule_service.usecases.ports import Page, Reads
+from rule_service.usecases.ports_changes import LoggedChange, ResourceChange, ResourceFilter
 from rule_service.usecases.ports_history import HistoryReads, ResourceRef, RevisionFacts, RevisionFilter
 from rulecast.errors import InvalidInput, NotFound
 from rulecast.reasons import Reason

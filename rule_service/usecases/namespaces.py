@@ -9,7 +9,8 @@ from rule_service.domain.wording import shown
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.deleted import SHOWN_AT_MOST, purge, refuse_deleted, the_deleted
 from rule_service.usecases.expect import check_etag, the_kept, the_namespace
-from rule_service.usecases.ports import Record, ResourceChange, Transaction
+from rule_service.usecases.ports import Record, Transaction
+from rule_service.usecases.ports_changes import ResourceChange
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
 from rulecast.errors import FailedPrecondition

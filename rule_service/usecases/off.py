@@ -9,7 +9,8 @@ from rule_service.domain.model import AlertRule, AlertSpec, Config, KeyWorld, Sc
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.sample import sample_of_rule
 from rule_service.usecases.blame import together, with_fields
-from rule_service.usecases.ports import ResourceChange, Transaction
+from rule_service.usecases.ports import Transaction
+from rule_service.usecases.ports_changes import ResourceChange
 from rulecast.errors import RulecastError
 
 

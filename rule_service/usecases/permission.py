@@ -20,7 +20,8 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.domain.wording import shown
-from rule_service.usecases.ports import Reads, ResourceChange
+from rule_service.usecases.ports import Reads
+from rule_service.usecases.ports_changes import ResourceChange
 from rulecast.errors import PermissionDenied, Violation
 from rulecast.reasons import Reason
 

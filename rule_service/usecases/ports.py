@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from rule_service.domain.layout import RuleFile
@@ -17,7 +16,6 @@ from rule_service.domain.model import (
     Group,
     KeyWorld,
     Namespace,
-    Resource,
     Scope,
     Target,
 )
@@ -29,11 +27,15 @@ from rule_service.usecases.filters import (
     ANY_TEMPLATE,
     GroupFilter,
     NamespaceFilter,
-    StatusFilter,
+    RuleFilter,
+    ScrapeFilter,
     TargetFilter,
     TemplateFilter,
 )
 from rule_service.usecases.ports_batch import Batches
+from rule_service.usecases.ports_changes import Answered, LoggedChange, Request, ResourceChange, ResourceFilter
+from rule_service.usecases.ports_fates import DeployerFacts
+from rule_service.usecases.ports_rendered import FileFacts, Ingredients, Parts, Placement, StoredFile, StoredRule
 
 T_co = TypeVar("T_co", covariant=True)
 Kept = TypeVar("Kept", bound=Namespace | Group | Target | AlertTemplate)
@@ -65,184 +67,11 @@ class Page(Generic[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class RuleFilter:
-    """Which rules to list; None means any. `scope` is that very scope, not what it covers.
-
-    severity: of the spec. namespace_id: at this namespace or a group of it. text: somewhere in it, in any case.
-    outdated: not on the newest version of its template. owner: "" is none.
-    """
-
-    scope: Scope | None = None
-    key: str | None = None
-    template_id: str | None = None
-    enabled: bool | None = None
-    severity: str | None = None
-    namespace_id: str | None = None
-    text: str | None = None
-    owner: str | None = None
-    outdated: bool = False
-    show_deleted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ScrapeFilter:
-    """Which targets to scrape; None means any, and what is set must all hold.
-
-    group_id: in this group or a descendant. namespace_id: in a group of it. exporter: with an exporter of this name.
-    status: with one of these.
-    """
-
-    group_id: str | None = None
-    namespace_id: str | None = None
-    exporter: str | None = None
-    status: StatusFilter | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PlacedTarget:
     """A target and where it is: `membership` has the label of each namespace it is in, with its group's value."""
 
     target: Target
     membership: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What is known of a rendered file without its bytes. `sha256` is 32 raw bytes; `size` in bytes.
-
-    modified_at: when the revision was made that made it. Of a deployer's file: None where that is not known any more,
-    and revision 0 where it never was.
-    """
-
-    name: str
-    scope: Scope
-    sha256: bytes
-    revision: int
-    rule_count: int
-    size: int
-    modified_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    facts: FileFacts
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """The rendered text of one rule, from which files are assembled. The fields `assemble_file` needs."""
-
-    rule_id: str
-    key: str
-    interval: str | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ingredients:
-    """The stored texts of a file's rules; none where it has no rule. sha256: of the stored file, if there is one."""
-
-    fragments: tuple[Fragment, ...]
-    sha256: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Of the worlds of keys, what counts for some groups: without the rules at other groups of their namespaces, unless
-    these are above or below one of the groups.
-
-    rendered: what is stored as rendered for these rules, and at the groups themselves, by rule id.
-    """
-
-    worlds: Mapping[str, KeyWorld]
-    rendered: Mapping[str, RenderedRule]
-
-
-@dataclass(frozen=True, slots=True)
-class RenderedTexts:
-    """What a rendered rule has in its file."""
-
-    expr: str
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRule:
-    """A rule and what it is rendered to, read in one state of the database; None while it is off."""
-
-    rule: AlertRule
-    rendered: RenderedTexts | None
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The keys with rules at a scope. namespace_id: of a group; empty for other scopes, and a group that is gone."""
-
-    scope: Scope
-    namespace_id: str
-    keys: frozenset[str]
-
-
-class FateState(StrEnum):
-    """How far a version of a file, or a revision, has come at a deployer. Same names as `Rollout.State`."""
-
-    PENDING = "PENDING"
-    ACTIVE = "ACTIVE"
-    REJECTED = "REJECTED"
-    ROLLED_BACK = "ROLLED_BACK"
-    DEFERRED = "DEFERRED"
-    UNREACHABLE = "UNREACHABLE"
-
-
-@dataclass(frozen=True, slots=True)
-class FileFate:
-    """The fate of one version of one file at one deployer. `sha256` is empty for a deletion."""
-
-    file_name: str
-    sha256: bytes
-    state: FateState
-    reason: str = ""
-    message: str = ""
-    group: str = ""
-    rule: str = ""
-    at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeployerFacts:
-    """What is known of a deployer. `connected`: its lease runs, by the database's clock.
-
-    revision: the highest it has acknowledged. fates: the files that are not ACTIVE.
-    serves: the namespaces and groups whose files it takes; empty means all.
-    warnings: what it noticed about its surroundings, as (code, message).
-    """
-
-    id: str
-    connected: bool
-    epoch: int
-    revision: int
-    manifest_hash: bytes
-    fates: tuple[FileFate, ...]
-    software_version: str
-    prometheus_version: str
-    prometheus_url: str
-    prometheus_up: bool
-    drifted_files: tuple[str, ...]
-    serves: tuple[Scope, ...]
-    seen_at: datetime
-    warnings: tuple[tuple[str, str], ...] = ()
-    last_reload_at: datetime | None = None
-    last_reload_ok: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedChange:
-    """One file changed by a revision. `sha256` is None for a deletion."""
-
-    file_name: str
-    sha256: bytes | None
 
 
 class Reads(Protocol):
@@ -447,46 +276,6 @@ class Transaction(Reads, Batches, Protocol):
     async def changed_by(self, revision: int) -> tuple["ResourceChange", ...]:
         """What a revision changed."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What tells a repeated call (AIP-155). digest: of all of it, since an id can be used for another by mistake."""
-
-    id: str
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A request that was done: the revision it made, and the first resource it changed."""
-
-    revision: int
-    method: str
-    digest: bytes
-    resource_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceFilter:
-    """Which resources of the history; None means any. id: with its kind. group_id: the rules at this very group."""
-
-    kind: str | None = None
-    id: str | None = None
-    group_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceChange:
-    """For the history: what a resource was and what it became; None where there was or is nothing.
-
-    kind: `namespace`, `group`, `target`, `template` or `rule`.
-    """
-
-    kind: str
-    id: str
-    before: Resource | None
-    after: Resource | None
 
 
 class Store(Reads, Protocol):

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from rule_service.domain.model import Scope
-from rule_service.usecases.ports import FileFacts, FileFate
+from rule_service.usecases.ports_fates import FileFate
+from rule_service.usecases.ports_rendered import FileFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from rule_service.usecases.ports import Page, ResourceChange, ResourceFilter
+from rule_service.usecases.ports import Page
+from rule_service.usecases.ports_changes import ResourceChange, ResourceFilter
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from rule_service.usecases.ports import FateState
+from rule_service.usecases.ports_fates import FateState
 
 
 class EditOutcome(StrEnum):

@@ -21,7 +21,9 @@ from rule_service.usecases.change import (
     PreviewedRule,
     RaisedWarning,
 )
-from rule_service.usecases.ports import DeployerFacts, ResourceChange, Transaction
+from rule_service.usecases.ports import Transaction
+from rule_service.usecases.ports_changes import ResourceChange
+from rule_service.usecases.ports_fates import DeployerFacts
 
 T = TypeVar("T")
 

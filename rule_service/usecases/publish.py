@@ -19,7 +19,8 @@ from rule_service.usecases.assembly import Assembled, assemble
 from rule_service.usecases.blame import refused_by_promtool
 from rule_service.usecases.change import Capture, Change, RaisedWarning, WriteOptions, Written
 from rule_service.usecases.permission import check_permission
-from rule_service.usecases.ports import Answered, LoggedChange, Request, Store, Transaction
+from rule_service.usecases.ports import Store, Transaction
+from rule_service.usecases.ports_changes import Answered, LoggedChange, Request
 from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.ports_watch import EditOutcome, EditWatch, Unwatched
 from rule_service.usecases.preview import About, about, compare, look

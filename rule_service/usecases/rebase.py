@@ -8,8 +8,10 @@ from rule_service.domain.model import AlertRule, AlertTemplate
 from rule_service.domain.wording import shown
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.expect import found, the_template
+from rule_service.usecases.filters import RuleFilter
 from rule_service.usecases.off import samples_of_off
-from rule_service.usecases.ports import ResourceChange, RuleFilter, Transaction
+from rule_service.usecases.ports import Transaction
+from rule_service.usecases.ports_changes import ResourceChange
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
 from rulecast.errors import InvalidInput, NotFound, Violation

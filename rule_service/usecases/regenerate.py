@@ -13,7 +13,8 @@ from rule_service.domain.layout import file_name
 from rule_service.domain.model import GroupScope
 from rule_service.domain.reach import AboveGroups, AtGroups, files_of_groups
 from rule_service.usecases.change import Change, WriteOptions
-from rule_service.usecases.ports import Placement, Transaction
+from rule_service.usecases.ports import Transaction
+from rule_service.usecases.ports_rendered import Placement
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
 from rulecast.errors import InvalidInput, LimitExceeded

@@ -18,9 +18,11 @@ from rule_service.domain.reach import (
     rules_at,
     rules_at_or_below,
 )
-from rule_service.domain.render import RenderedRule, RenderInput, render, render_input
+from rule_service.domain.render import RenderedRule, RenderInput, in_files, render, render_input
 from rule_service.usecases.blame import together, with_fields
-from rule_service.usecases.ports import Parts, ResourceChange, Transaction
+from rule_service.usecases.ports import Transaction
+from rule_service.usecases.ports_changes import ResourceChange
+from rule_service.usecases.ports_rendered import Parts
 from rulecast.errors import RulecastError
 
 T = TypeVar("T")
@@ -95,12 +97,11 @@ class Renderer:
         rendered, errors = {}, []
         for world, of_key in rules:
             index = WorldIndex(world)
-            for rule in of_key:
-                if rule.enabled:
-                    try:
-                        rendered[rule.id] = self._one(rule, index)
-                    except RulecastError as error:
-                        errors.append(with_fields(error, rule.id, fields))
+            for rule in in_files(of_key):
+                try:
+                    rendered[rule.id] = self._one(rule, index)
+                except RulecastError as error:
+                    errors.append(with_fields(error, rule.id, fields))
         if errors:
             raise together(errors)
         return rendered

@@ -17,7 +17,8 @@ from rule_service.domain.model import (
 )
 from rule_service.domain.wording import shown
 from rule_service.usecases.expect import found
-from rule_service.usecases.ports import Record, ResourceChange, Transaction
+from rule_service.usecases.ports import Record, Transaction
+from rule_service.usecases.ports_changes import ResourceChange
 from rulecast.errors import AlreadyExists, NotFound
 from rulecast.reasons import Reason
 

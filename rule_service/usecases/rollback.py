@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from rule_service.usecases.change import WriteOptions, Written
 from rule_service.usecases.expect import found, the_group
 from rule_service.usecases.history import need_revision, reversed_change
-from rule_service.usecases.ports import ResourceChange, ResourceFilter, Transaction
+from rule_service.usecases.ports import Transaction
+from rule_service.usecases.ports_changes import ResourceChange, ResourceFilter
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
 from rule_service.usecases.restore import keys_of_changes, restore

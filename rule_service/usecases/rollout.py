@@ -9,7 +9,8 @@ from typing import assert_never
 from rule_service.domain.layout import parse_file_name
 from rule_service.domain.model import Group, GroupScope, Scope
 from rule_service.domain.serving import serves
-from rule_service.usecases.ports import DeployerFacts, FateState, FileFate, Reads
+from rule_service.usecases.ports import Reads
+from rule_service.usecases.ports_fates import DeployerFacts, FateState, FileFate
 
 WORST_FIRST = (
     FateState.REJECTED,

@@ -11,7 +11,8 @@ from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.deleted import id_of_deleted
 from rule_service.usecases.expect import check_etag, found, the_live_rule, the_scope, the_template
 from rule_service.usecases.off import samples_of_off
-from rule_service.usecases.ports import Answered, Reads, Record, ResourceChange, Transaction
+from rule_service.usecases.ports import Reads, Record, Transaction
+from rule_service.usecases.ports_changes import Answered, ResourceChange
 from rule_service.usecases.publish import Edit, First, Publisher
 from rule_service.usecases.rendering import Edited
 from rule_service.usecases.restore import restore_rule

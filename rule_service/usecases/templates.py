@@ -11,7 +11,8 @@ from rule_service.usecases.blame import with_fields
 from rule_service.usecases.change import Change, WriteOptions, Written
 from rule_service.usecases.deleted import purge, refuse_deleted, the_deleted
 from rule_service.usecases.expect import check_etag, the_kept, the_template
-from rule_service.usecases.ports import Record, ResourceChange, Transaction
+from rule_service.usecases.ports import Record, Transaction
+from rule_service.usecases.ports_changes import ResourceChange
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
 from rulecast.errors import NotFound, RulecastError

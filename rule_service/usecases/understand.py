@@ -9,7 +9,8 @@ from rule_service.domain.merge import Merged
 from rule_service.domain.model import AlertRule, Group, GroupScope, KeyWorld, Namespace, NamespaceScope, Scope, Target
 from rule_service.domain.resolve import resolve
 from rule_service.usecases.expect import found, the_live_rule
-from rule_service.usecases.ports import Reads, RenderedTexts
+from rule_service.usecases.ports import Reads
+from rule_service.usecases.ports_rendered import RenderedTexts
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 

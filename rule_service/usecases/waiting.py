@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from rule_service.usecases.ports import DeployerFacts, Reads, Wakeups
+from rule_service.usecases.ports import Reads, Wakeups
+from rule_service.usecases.ports_fates import DeployerFacts
 from rule_service.usecases.rollout import Rollout, Until, read_rollout, rollout_among
 
 LOOK_AGAIN = 1.0

@@ -21,7 +21,7 @@ from rule_service.domain.model import (
 from rule_service.store import history
 from rule_service.store.encode import config_json, dump, exporters_json, scope_columns, spec_json
 from rule_service.store.pool import Session
-from rule_service.usecases.ports import ResourceChange
+from rule_service.usecases.ports_changes import ResourceChange
 from tests.support.edits import DO, open_edits
 from tests.support.truth import contradictions
 

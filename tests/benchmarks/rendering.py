@@ -9,12 +9,12 @@ from statistics import median
 import asyncpg
 
 from rule_service.domain.model import AlertRule, KeyWorld, Namespace
-from rule_service.domain.render import render_key
 from rulecast.v1 import delivery_pb2, namespace_pb2
 from tests.benchmarks.bench import UNCHECKED, Bench
 from tests.benchmarks.by_hand import check
 from tests.benchmarks.figure import Beside, Figure, p99, timed
 from tests.benchmarks.population import GROUP_SIZE, file_of, group, group_id, rules
+from tests.support.rendering import render_key
 from tests.support.system import Replica
 from tests.support.truth import contradictions
 

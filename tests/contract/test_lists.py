@@ -7,8 +7,8 @@ import pytest
 
 from rule_service.domain.model import AlertTemplate, GlobalScope, Group, Namespace, Target
 from rule_service.store.unit_of_work import PostgresStore, PostgresTransaction
-from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
-from rule_service.usecases.ports import Page, Record, RuleFilter
+from rule_service.usecases.filters import GroupFilter, NamespaceFilter, RuleFilter, TargetFilter, TemplateFilter
+from rule_service.usecases.ports import Page, Record
 from tests.support.store import add, open_database, writing
 from tests.support.worlds import SPEC, rule
 

@@ -13,8 +13,9 @@ from rule_service.domain.model import GlobalScope, GroupScope, NamespaceScope
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports import DeployerFacts, FateState, FileFacts, FileFate
 from rule_service.usecases.ports_delivery import Claim, DeployedFile, EffectiveFacts, HelloFacts
+from rule_service.usecases.ports_fates import DeployerFacts, FateState, FileFate
+from rule_service.usecases.ports_rendered import FileFacts
 from rulecast.errors import Conflict, FailedPrecondition, NotFound, RulecastError
 from rulecast.reasons import Reason
 from tests.support.store import open_database, publish

@@ -7,8 +7,8 @@ import pytest
 from rule_service.domain.model import GlobalScope
 from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.overview import PostgresOverviews
-from rule_service.usecases.ports import FateState, FileFate
 from rule_service.usecases.ports_delivery import EffectiveFacts, HelloFacts
+from rule_service.usecases.ports_fates import FateState, FileFate
 from rule_service.usecases.ports_watch import DeployerLag, Totals
 from rule_service.usecases.watch import Watch
 from rulecast.errors import Unavailable

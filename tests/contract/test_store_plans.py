@@ -24,8 +24,15 @@ from rule_service.store import (
     worlds,
 )
 from rule_service.store.pool import Database, Row, Session
-from rule_service.usecases.filters import GroupFilter, StatusFilter, TargetFilter, TemplateFilter
-from rule_service.usecases.ports import ResourceFilter, RuleFilter, ScrapeFilter
+from rule_service.usecases.filters import (
+    GroupFilter,
+    RuleFilter,
+    ScrapeFilter,
+    StatusFilter,
+    TargetFilter,
+    TemplateFilter,
+)
+from rule_service.usecases.ports_changes import ResourceFilter
 from rule_service.usecases.ports_history import RevisionFilter
 from tests.support.store import open_database
 

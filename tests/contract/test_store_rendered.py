@@ -7,12 +7,13 @@ import pytest
 
 from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import GlobalScope, GroupScope, Namespace
-from rule_service.domain.render import render_key
 from rule_service.domain.warning import RuleWarning
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports import Fragment, Ingredients, LoggedChange
+from rule_service.usecases.ports_changes import LoggedChange
+from rule_service.usecases.ports_rendered import Fragment, Ingredients
 from rulecast.digest import file_sha256
 from rulecast.errors import Position
+from tests.support.rendering import render_key
 from tests.support.store import add, open_database, publish, rendered, writing
 from tests.support.worlds import KEY, SPEC, group, rule
 

@@ -23,8 +23,7 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.store.unit_of_work import PostgresStore, PostgresTransaction
-from rule_service.usecases.filters import GroupFilter, TargetFilter, TemplateFilter
-from rule_service.usecases.ports import RuleFilter
+from rule_service.usecases.filters import GroupFilter, RuleFilter, TargetFilter, TemplateFilter
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, RulecastError
 from rulecast.reasons import Reason
 from tests.support.store import add, open_database, writing

@@ -6,7 +6,8 @@ import pytest
 
 from rule_service.domain.model import Exporter, Namespace, Target
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports import PlacedTarget, ScrapeFilter
+from rule_service.usecases.filters import ScrapeFilter
+from rule_service.usecases.ports import PlacedTarget
 from tests.support.store import add, open_database, writing
 from tests.support.worlds import group
 

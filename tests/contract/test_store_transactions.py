@@ -13,7 +13,7 @@ from rule_service.domain.model import Namespace
 from rule_service.store import keepalive
 from rule_service.store.pool import Database, connect, wait_for_database
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports import ResourceChange
+from rule_service.usecases.ports_changes import ResourceChange
 from rulecast.errors import AlreadyExists, Conflict, Unavailable
 from rulecast.reasons import Reason
 from tests.support.proxy import Proxy

@@ -9,7 +9,7 @@ from rule_service.domain.layout import RuleFile
 from rule_service.domain.model import GlobalScope, GroupScope, Namespace, NamespaceScope
 from rule_service.store.pool import Database
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports import Placement, RenderedTexts, StoredRule
+from rule_service.usecases.ports_rendered import Placement, RenderedTexts, StoredRule
 from tests.support.store import add, open_database, rendered, writing
 from tests.support.worlds import KEY, group, rule
 

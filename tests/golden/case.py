@@ -25,8 +25,9 @@ from rule_service.domain.model import (
     Scope,
     ScopeMode,
 )
-from rule_service.domain.render import RenderedRule, render_key
+from rule_service.domain.render import RenderedRule
 from rulecast.errors import RulecastError
+from tests.support.rendering import render_key
 
 _MARK = "=== "
 

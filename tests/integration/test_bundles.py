@@ -21,8 +21,8 @@ from rule_service.domain.model import (
     NamespaceScope,
     Target,
 )
-from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
-from rule_service.usecases.ports import Page, Record, RuleFilter
+from rule_service.usecases.filters import GroupFilter, NamespaceFilter, RuleFilter, TargetFilter, TemplateFilter
+from rule_service.usecases.ports import Page, Record
 from rule_service.usecases.rules import RuleDraft
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, LimitExceeded, NotFound, RulecastError
 from rulecast.reasons import Reason

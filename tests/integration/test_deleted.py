@@ -14,7 +14,8 @@ from rule_service.domain.model import AlertTemplate, Exporter, Group, GroupScope
 from rule_service.store.pool import Database
 from rule_service.usecases.expect import EtagMismatch
 from rule_service.usecases.filters import GroupFilter, NamespaceFilter, TargetFilter, TemplateFilter
-from rule_service.usecases.ports import Record, Request
+from rule_service.usecases.ports import Record
+from rule_service.usecases.ports_changes import Request
 from rule_service.usecases.rollback import Everything
 from rulecast.errors import AlreadyExists, FailedPrecondition, NotFound, RulecastError
 from rulecast.reasons import Reason

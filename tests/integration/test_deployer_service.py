@@ -18,7 +18,7 @@ from deploy.local.parts import PrometheusParts
 from deploy.local.process import service
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.stream.policy import StreamPolicy
-from rule_service.usecases.ports import DeployerFacts, FateState
+from rule_service.usecases.ports_fates import DeployerFacts, FateState
 from rulecast.errors import FailedPrecondition
 from rulecast.process.addresses import HostPort
 from rulecast.process.telemetry import HttpServer

@@ -12,9 +12,8 @@ from rule_service.domain.model import Exporter, Target
 from rule_service.domain.status import TargetStatus
 from rule_service.store.heartbeats import PostgresHeartbeats
 from rule_service.store.pool import Database
-from rule_service.usecases.filters import TargetFilter
+from rule_service.usecases.filters import ScrapeFilter, TargetFilter
 from rule_service.usecases.heartbeats import TargetHeartbeats
-from rule_service.usecases.ports import ScrapeFilter
 from rule_service.usecases.ports_heartbeats import Heard
 from tests.support.edits import DO, Edits
 from tests.support.store import open_database

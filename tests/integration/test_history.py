@@ -17,7 +17,7 @@ from rule_service.domain.model import (
     Target,
 )
 from rule_service.usecases.history import REFS
-from rule_service.usecases.ports import ResourceFilter
+from rule_service.usecases.ports_changes import ResourceFilter
 from rule_service.usecases.ports_history import ResourceRef, RevisionFilter
 from rule_service.usecases.rollback import Everything, OneRule, RulesOfGroup
 from rulecast.errors import AlreadyExists, InvalidInput, NotFound

@@ -17,7 +17,7 @@ from rule_service.domain.model import (
     Parameter,
     ParameterType,
 )
-from rule_service.usecases.ports import RuleFilter
+from rule_service.usecases.filters import RuleFilter
 from rule_service.usecases.rebase import RulesOfTemplate, TheseRules
 from rule_service.usecases.rules import RuleDraft
 from rulecast.errors import InvalidInput, NotFound

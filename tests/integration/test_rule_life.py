@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from rule_service.domain.model import AlertRule, Config, GlobalScope, Group, GroupScope, Namespace, NamespaceScope
-from rule_service.usecases.ports import RuleFilter
+from rule_service.usecases.filters import RuleFilter
 from rule_service.usecases.rollback import OneRule
 from rule_service.usecases.rules import RuleDraft
 from rulecast.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound

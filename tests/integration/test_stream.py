@@ -11,7 +11,7 @@ import pytest
 from rule_service.domain.model import Group, Namespace
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.stream.policy import StreamPolicy
-from rule_service.usecases.ports import DeployerFacts, FateState
+from rule_service.usecases.ports_fates import DeployerFacts, FateState
 from rulecast.capabilities import FRAGMENTS
 from rulecast.digest import file_sha256, manifest_hash
 from rulecast.errors import FailedPrecondition, RulecastError

@@ -118,8 +118,8 @@ MUTATIONS = (
     Mutation(
         "disabled: rendered all the same",
         "render.py",
-        "for rule in world.rules if rule.enabled)",
-        "for rule in world.rules)",
+        "for rule in rules if rule.enabled)",
+        "for rule in rules)",
     ),
     # coverage and quoting
     Mutation(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from deploy.local.postgres import PostgresServer
 from rule_service.domain.model import AlertRule, Config, Group
-from rule_service.domain.render import RenderedRule, render_key
+from rule_service.domain.render import RenderedRule
 from rule_service.usecases.rules import RuleDraft
 from rulecast.errors import AlreadyExists, FailedPrecondition
 from tests.property import oracle
@@ -23,6 +23,7 @@ from tests.property.test_worlds import rule_files
 from tests.property.worlds import LABEL_VALUES, World, worlds
 from tests.support.edits import DO, Edits, open_edits
 from tests.support.postgres import fresh_database
+from tests.support.rendering import render_key
 
 IN_TEST = 30
 IN_PROVE = 400

@@ -15,7 +15,7 @@ from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import assemble_file
 from rule_service.domain.merge import merge_config
 from rule_service.domain.model import AlertRule, GroupScope, KeyWorld, Scope
-from rule_service.domain.render import RULE_ANNOTATION, RenderedRule, render_key
+from rule_service.domain.render import RULE_ANNOTATION, RenderedRule
 from rule_service.domain.resolve import resolve
 from rule_service.domain.scope import own_values
 from tests.property import oracle
@@ -28,6 +28,7 @@ from tests.property.worlds import (
     worlds,
 )
 from tests.support.promtool import alert_test, escaped, promtool
+from tests.support.rendering import render_key
 
 Alert = tuple[Mapping[str, str], Mapping[str, str]]
 

@@ -8,7 +8,7 @@ from rule_service.domain.model import AlertRule, Group, Namespace, Scope
 from rule_service.domain.render import RenderedRule
 from rule_service.store.pool import Database, connect
 from rule_service.store.unit_of_work import PostgresStore, PostgresTransaction
-from rule_service.usecases.ports import LoggedChange
+from rule_service.usecases.ports_changes import LoggedChange
 from rulecast.digest import file_sha256
 
 

@@ -27,7 +27,6 @@ from rule_service.stream.notices import PostgresNotices
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.updates import Updates
-from rule_service.usecases.ports import FileFate
 from rule_service.usecases.ports_delivery import (
     Claim,
     EffectiveFacts,
@@ -37,6 +36,7 @@ from rule_service.usecases.ports_delivery import (
     Manifest,
     Position,
 )
+from rule_service.usecases.ports_fates import FileFate
 from rulecast.digest import file_sha256, manifest_hash
 from rulecast.rpc.channel import open_channel
 from rulecast.rpc.interceptors import ServerInterceptor

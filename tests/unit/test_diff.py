@@ -6,7 +6,8 @@ from typing import Any
 from rule_service.domain.diff import Loss, LostState, changed_identities
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.model import AlertRule
-from rule_service.domain.render import RenderedRule, render_key, render_rule
+from rule_service.domain.render import RenderedRule, render_rule
+from tests.support.rendering import render_key
 from tests.support.worlds import SPEC, group, rule, world
 
 ENV = (group("env/prod"), group("env/dev"))

@@ -9,7 +9,7 @@ from rule_service.domain.file_diff import diff_files
 from rule_service.domain.layout import assemble_file
 from rule_service.domain.model import GlobalScope
 from rule_service.domain.rule_yaml import rule_fragment
-from rule_service.usecases.ports import Fragment
+from rule_service.usecases.ports_rendered import Fragment
 
 NO_LIMIT = 1_000_000
 

@@ -8,10 +8,11 @@ import yaml
 
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.model import AlertRule, AlertSpec, Config, Group, ScopeMode
-from rule_service.domain.render import RULE_ANNOTATION, RenderedRule, render_key, render_rule
+from rule_service.domain.render import RULE_ANNOTATION, RenderedRule, render_rule
 from rule_service.domain.warning import WarningCode
 from rulecast.errors import InvalidInput, LimitExceeded, RulecastError
 from rulecast.reasons import Reason
+from tests.support.rendering import render_key
 from tests.support.worlds import SPEC, THRESHOLD, group, rule, world
 
 ENV = (group("env/prod"), group("env/prod/prod-eu"), group("env/dev"))

@@ -6,7 +6,7 @@ import pytest
 
 from rule_service.domain.model import GlobalScope, Group, GroupScope, NamespaceScope, Scope
 from rule_service.domain.serving import serves
-from rule_service.usecases.ports import DeployerFacts, FateState, FileFate
+from rule_service.usecases.ports_fates import DeployerFacts, FateState, FileFate
 from rule_service.usecases.rollout import Until, rollout_of, worst
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from rule_service.changelog.wake import Signal
 from rule_service.metrics import StreamMetrics
 from rule_service.stream.commands import StreamCommands
 from rule_service.stream.hub import Hub
-from rule_service.usecases.ports import DeployerFacts
+from rule_service.usecases.ports_fates import DeployerFacts
 from rulecast.errors import Unavailable
 from rulecast.reasons import Reason
 from rulecast.v1 import distribution_pb2 as pb

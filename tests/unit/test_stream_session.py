@@ -18,7 +18,7 @@ from rule_service.stream.parts import StreamParts
 from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.session import serve
 from rule_service.stream.updates import Updates
-from rule_service.usecases.ports import FateState
+from rule_service.usecases.ports_fates import FateState
 from rulecast.capabilities import FRAGMENTS
 from rulecast.digest import file_sha256
 from rulecast.errors import Conflict, DeadlineExceeded, FailedPrecondition, InvalidInput, RulecastError, Unavailable

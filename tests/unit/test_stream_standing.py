@@ -7,8 +7,8 @@ from rule_service.stream.difference import NO_FILE, Difference
 from rule_service.stream.snapshot import Snapshot
 from rule_service.stream.standing import Compare, Standing
 from rule_service.stream.view import View
-from rule_service.usecases.ports import FateState, FileFate
 from rule_service.usecases.ports_delivery import FileChanges, Manifest
+from rule_service.usecases.ports_fates import FateState, FileFate
 from rulecast.digest import file_sha256
 from tests.support.streams import position, version
 

@@ -7,7 +7,9 @@ from typing import cast
 import pytest
 
 from rule_service.changelog.wake import Signal
-from rule_service.usecases.ports import DeployerFacts, FateState, LoggedChange, Reads
+from rule_service.usecases.ports import Reads
+from rule_service.usecases.ports_changes import LoggedChange
+from rule_service.usecases.ports_fates import DeployerFacts, FateState
 from rule_service.usecases.rollout import Rollout, Until
 from rule_service.usecases.waiting import RolloutWaiter
 from tests.support.waiting import wait_for

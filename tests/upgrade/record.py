@@ -25,9 +25,10 @@ from rule_service.store.deployers import PostgresDeployers
 from rule_service.store.overview import PostgresOverviews
 from rule_service.store.pool import Database
 from rule_service.usecases.discover import Discovery
-from rule_service.usecases.filters import GroupFilter, TemplateFilter
-from rule_service.usecases.ports import FateState, FileFate, Request, ResourceFilter, RuleFilter, ScrapeFilter
+from rule_service.usecases.filters import GroupFilter, RuleFilter, ScrapeFilter, TemplateFilter
+from rule_service.usecases.ports_changes import Request, ResourceFilter
 from rule_service.usecases.ports_delivery import DeployedFile, EffectiveFacts, HelloFacts
+from rule_service.usecases.ports_fates import FateState, FileFate
 from rule_service.usecases.ports_history import RevisionFilter
 from rule_service.usecases.rebase import RulesOfTemplate
 from rule_service.usecases.rollback import OneRule
