@@ -30,6 +30,11 @@ FILES: Final = GaugeOf("rulecast_deployer_files", "Rule files of ours on disk.")
 RULES: Final = GaugeOf("rulecast_deployer_rules", "Rules in the files of ours.")
 TROUBLES: Final = GaugeOf("rulecast_deployer_files_in_trouble", "Files that are not active now.", ("state", "reason"))
 
+UPSTREAM_CREDENTIALS_FAILURES: Final = CounterOf(
+    "rulecast_upstream_credentials_failures_total",
+    "Connections for which token or certificate could not be read anew, so that the ones before were used.",
+)
+
 BATCHES: Final = CounterOf("rulecast_deployer_batches_total", "Batches applied.")
 BATCH_SECONDS: Final = HistogramOf(
     "rulecast_deployer_batch_seconds", "From the last fragment of an Update to its outcome, in seconds."

@@ -8,8 +8,9 @@ from typing import Final
 
 import grpc
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
+from deployer_service.metrics import UPSTREAM_CREDENTIALS_FAILURES
 from deployer_service.settings import Upstream
 from rulecast.process.supervise import CanNotStart
 from rulecast.process.tls import certificates_in, check_pair, now, read_file
@@ -45,11 +46,7 @@ class UpstreamCredentials:
         self._upstream = upstream
         self._clock = clock
         self._last = load_credentials(upstream, clock())
-        self._failures = Counter(
-            "rulecast_upstream_credentials_failures_total",
-            "Connections for which token or certificate could not be read anew, so that the ones before were used.",
-            registry=registry,
-        )
+        self._failures = UPSTREAM_CREDENTIALS_FAILURES.make(registry)
 
     def current(self) -> Credentials:
         try:

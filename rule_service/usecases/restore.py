@@ -78,9 +78,10 @@ async def _carry_out_around(transaction: Transaction, changes: Sequence[Resource
     await transaction.delete_rules(_ids(_leaving(changes)))
     await transaction.remove_targets(_gone(changes, Target))
     # one that is of another namespace now is another group, which happens to have its id
-    staying = [was for was, now in _pairs(changes, Group) if was and now and now.namespace_id == was.namespace_id]
-    await transaction.park(_staying(changes, Namespace), _ids(staying), _staying(changes, Target))
-    await transaction.remove_groups([id for id in _before(changes, Group) if id not in {*_ids(staying)}])
+    groups = [(was, now is not None and now.namespace_id == was.namespace_id) for was, now in _there(changes, Group)]
+    staying = _ids(group for group, stays in groups if stays)
+    await transaction.park(_staying(changes, Namespace), staying, _staying(changes, Target))
+    await transaction.remove_groups(_ids(group for group, stays in groups if not stays))
     await transaction.remove_namespaces(_gone(changes, Namespace))
     await transaction.put_namespaces(_after(changes, Namespace))
     await transaction.put_groups(_after(changes, Group))
@@ -153,16 +154,17 @@ def _after(changes: Sequence[ResourceChange], kind: type[R]) -> list[R]:
     return [now for _, now in _pairs(changes, kind) if now is not None]
 
 
-def _before(changes: Sequence[ResourceChange], kind: type[R]) -> list[str]:
-    return _ids(was for was, _ in _pairs(changes, kind) if was is not None)
+def _there(changes: Sequence[ResourceChange], kind: type[R]) -> list[tuple[R, R | None]]:
+    """Those of this kind that are there, each with what it is to be."""
+    return [(was, now) for was, now in _pairs(changes, kind) if was is not None]
 
 
 def _staying(changes: Sequence[ResourceChange], kind: type[R]) -> list[str]:
-    return _ids(was for was, now in _pairs(changes, kind) if was is not None and now is not None)
+    return _ids(was for was, now in _there(changes, kind) if now is not None)
 
 
 def _gone(changes: Sequence[ResourceChange], kind: type[R]) -> list[str]:
-    return _ids(was for was, now in _pairs(changes, kind) if was is not None and now is None)
+    return _ids(was for was, now in _there(changes, kind) if now is None)
 
 
 def _ids(resources: Iterable[Resource]) -> list[str]:
