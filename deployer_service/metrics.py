@@ -31,7 +31,7 @@ RULES: Final = GaugeOf("rulecast_deployer_rules", "Rules in the files of ours.")
 TROUBLES: Final = GaugeOf("rulecast_deployer_files_in_trouble", "Files that are not active now.", ("state", "reason"))
 
 UPSTREAM_CREDENTIALS_FAILURES: Final = CounterOf(
-    "rulecast_upstream_credentials_failures_total",
+    "rulecast_deployer_upstream_credentials_failures_total",
     "Connections for which token or certificate could not be read anew, so that the ones before were used.",
 )
 

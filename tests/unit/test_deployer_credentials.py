@@ -15,7 +15,7 @@ from rulecast.process.tls import now
 from rulecast.tokens import new_token
 from tests.support.certificates import DAY, Authority
 
-FAILURES = "rulecast_upstream_credentials_failures_total"
+FAILURES = "rulecast_deployer_upstream_credentials_failures_total"
 
 
 def test_nothing_said_is_plain_text() -> None:
