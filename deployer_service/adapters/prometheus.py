@@ -8,15 +8,16 @@ import posixpath
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 import yaml
 
+from deployer_service.adapters.json_items import JsonItems
 from deployer_service.pipeline.contents import ANNOTATION
 from deployer_service.pipeline.names import own_name
 from deployer_service.pipeline.ports import Configuration, Loaded, LoadedRules
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _MAX_WORDS = 2000
 _MAX_FILTERS = 20
+_BLOCK = 256 * 1024  # bytes of an answer that are read at once
 _FIRST_POLL, _LAST_POLL = 0.05, 0.5
 _RELOAD_METRIC = re.compile(rb"^prometheus_config_last_reload_(\w+) (\S+)$", re.MULTILINE)
 _NO_LIFECYCLE = (403, 404, 405)
@@ -109,7 +111,7 @@ class PrometheusHttp:
         parameters = [("exclude_alerts", "true")]
         if self._seen_as is not None and names is not None and len(names) <= _MAX_FILTERS:
             parameters += [("file[]", posixpath.join(self._seen_as, name)) for name in sorted(names)]
-        files = await self._ask("/api/v1/rules", self._slow, partial(_files, names), parameters)
+        files = await self._running(names, parameters)
         ours: dict[str, LoadedRules] = {}
         prints: dict[str, bytes] = {}
         elsewhere: set[str] = set()
@@ -122,6 +124,22 @@ class PrometheusHttp:
                 ours[name] = running.rules
                 prints[name] = running.print()
         return Loaded(ours, prints, tuple(sorted(elsewhere)))
+
+    async def _running(
+        self, names: frozenset[str] | None, parameters: list[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], "_Running"]:
+        """The files that have a name of ours, by directory and name."""
+        path, files = "/api/v1/rules", _Files(names)
+        groups = JsonItems(("data", "groups"), files.take)
+        async with self._answer("GET", path, self._slow, parameters) as answer:
+            if answer.status != 200:
+                raise self._unreachable(f"answered {path} with {answer.status}: {_shown(await answer.read())}")
+            with self._understanding(path):
+                # off the event loop, and never all at once: the rules of a large server are tens of megabytes
+                async for block in _blocks(answer.content):
+                    await asyncio.to_thread(groups.feed, block)
+                await asyncio.to_thread(groups.close)
+        return files.found
 
     async def configuration(self) -> Configuration:
         flags = await self._ask("/api/v1/status/flags", self._quick, _data)
@@ -205,26 +223,37 @@ class PrometheusHttp:
             raise self._unreachable("has no metrics of its reloads under /metrics")
         return found
 
-    async def _ask(
-        self, path: str, timeout: float, read: Callable[[bytes], T], parameters: list[tuple[str, str]] | None = None
-    ) -> T:
-        code, body = await self._request("GET", path, timeout, parameters)
+    async def _ask(self, path: str, timeout: float, read: Callable[[bytes], T]) -> T:
+        code, body = await self._request("GET", path, timeout)
         if code != 200:
             raise self._unreachable(f"answered {path} with {code}: {_shown(body)}")
-        try:
-            # off the event loop: the rules of a large server are tens of megabytes
+        with self._understanding(path):
+            # off the event loop: a configuration may be megabytes
             return await asyncio.to_thread(read, body)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+
+    @contextmanager
+    def _understanding(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._unreachable(f"answered {path} with something else than expected ({error!r})") from error
 
     async def _request(
         self, method: str, path: str, timeout: float, parameters: list[tuple[str, str]] | None = None
     ) -> tuple[int, bytes]:
+        """As `_answer`."""
+        async with self._answer(method, path, timeout, parameters) as answer:
+            return answer.status, await answer.read()
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, timeout: float, parameters: list[tuple[str, str]] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Raises TimeoutError for a POST that takes too long: it may still be at work."""
         limit = aiohttp.ClientTimeout(total=timeout, connect=self._quick)
         try:
             async with self._session.request(method, self._address + path, params=parameters, timeout=limit) as answer:
-                return answer.status, await answer.read()
+                yield answer
         except aiohttp.ConnectionTimeoutError as error:
             raise self._unreachable(f"accepts no connection within {self._quick:g} s") from error
         except TimeoutError as error:
@@ -270,36 +299,51 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+async def _blocks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    block = bytearray()
+    async for chunk in content.iter_chunked(_BLOCK):
+        block += chunk
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
+
+
 class _Running:
-    """The rules of one file. told: what it was told of each group of them, as JSON."""
+    """The rules of one file. told: a digest of what it was told of each group of them."""
 
     def __init__(self) -> None:
         self.rules: LoadedRules = Counter()
         self.told: list[bytes] = []
 
     def print(self) -> bytes:
-        whole = hashlib.blake2b(digest_size=16)
-        for group in sorted(self.told):
-            whole.update(group + b"\n")
-        return whole.digest()
+        return _digest(b"".join(sorted(self.told)))
 
 
-def _files(names: frozenset[str] | None, body: bytes) -> dict[tuple[str, str], _Running]:
+class _Files:
     """The files that have a name of ours, by directory and name; those not asked about without what it was told."""
-    found: dict[tuple[str, str], _Running] = {}
-    for group in _data(body)["groups"]:
+
+    def __init__(self, names: frozenset[str] | None) -> None:
+        self._names = names
+        self.found: dict[tuple[str, str], _Running] = {}
+
+    def take(self, group: Mapping[str, Any]) -> None:
         directory, name = posixpath.split(group["file"])
         if own_name(name) is None:
-            continue
-        running = found.setdefault((directory, name), _Running())
+            return
+        running = self.found.setdefault((directory, name), _Running())
         for rule in group["rules"]:
             annotations = rule.get("annotations") or {}
             running.rules[group["name"], rule["name"], annotations.get(ANNOTATION, "")] += 1
-        if names is None or name in names:
+        if self._names is None or name in self._names:
             # not the interval: where the file says none it is that of the configuration, which is not ours
             rules = [[rule.get(told) for told in _TOLD] for rule in group["rules"]]
-            running.told.append(json.dumps([group["name"], group.get("limit"), rules], sort_keys=True).encode())
-    return found
+            told = json.dumps([group["name"], group.get("limit"), rules], sort_keys=True)
+            running.told.append(_digest(told.encode()))
+
+
+def _digest(told: bytes) -> bytes:
+    return hashlib.blake2b(told, digest_size=16).digest()
 
 
 def _configuration(body: bytes) -> str:
