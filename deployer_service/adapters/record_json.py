@@ -45,7 +45,7 @@ def encode_record(record: Record) -> bytes:
             "good": _files(record.good),
             "troubles": [_report(report) for _, report in sorted(record.troubles.items())],
             "verified_at": record.verified_at.isoformat() if record.verified_at else None,
-            "reported": {
+            "told": {
                 "version": record.reported.version,
                 "prints": {name: seen.hex() for name, seen in record.reported.prints.items()},
             },
@@ -69,7 +69,7 @@ def decode_record(content: bytes) -> Record:
             good=_read_files(document["good"]),
             troubles={report.file_name: report for report in troubles},
             verified_at=datetime.fromisoformat(verified_at) if verified_at else None,
-            reported=_read_reported(document.get("reported")),
+            reported=_read_reported(document.get("told")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotARecord(str(error)) from error
@@ -118,7 +118,7 @@ def _read_files(document: Mapping[str, Any]) -> Files:
 
 
 def _read_reported(document: Mapping[str, Any] | None) -> Reported:
-    """document: None in a record of an older deployer."""
+    """document: None in a record of an older deployer; under `reported` it may have prints made in another way."""
     if document is None:
         return Reported()
     prints = {str(name): bytes.fromhex(seen) for name, seen in document["prints"].items()}

@@ -1,6 +1,7 @@
 """What the pipeline is promised of Prometheus: by the fake, by real ones, and how the adapter takes odd answers."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -337,6 +338,8 @@ class Odd:
         self.config_time = "2026-01-01T00:00:01Z"
         self.on_reload: Callable[[], Awaitable[web.Response]] = self.fine
         self.rules = '{"data": {"groups": []}}'
+        self.rules_status = 200
+        self.compressed = False
 
     async def fine(self) -> web.Response:
         return web.Response()
@@ -356,7 +359,10 @@ class Odd:
         return web.Response(text="".join(f"prometheus_config_last_reload_{name} 1\n" for name in names))
 
     async def get_rules(self, request: web.Request) -> web.Response:
-        return web.Response(text=self.rules)
+        answer = web.Response(text=self.rules, status=self.rules_status)
+        if self.compressed:
+            answer.enable_compression(web.ContentCoding.gzip)
+        return answer
 
 
 @pytest.fixture
@@ -450,10 +456,50 @@ class TestOdd:
         assert server.reloads == 1
 
     @pytest.mark.parametrize(
-        "text", ["", "<html>", "[]", '{"data": null}', '{"data": {"groups": [{}]}}', '{"data": {}}']
+        "text",
+        [
+            "",
+            "<html>",
+            "[]",
+            '{"data": null}',
+            '{"data": {"groups": [{}]}}',
+            '{"data": {"groups": [null]}}',
+            '{"data": {}}',
+            '{"data": {"groups": []}',
+            '{"data": {"groups": [' + "[" * 100_000,
+        ],
     )
     async def test_rules_that_are_none(self, odd: tuple[Odd, PrometheusHttp], text: str) -> None:
         server, prometheus = odd
         server.rules = text
         with pytest.raises(Unavailable, match="something else than expected"):
             await prometheus.loaded()
+
+    async def test_rules_it_does_not_tell(self, odd: tuple[Odd, PrometheusHttp]) -> None:
+        server, prometheus = odd
+        server.rules_status, server.rules = 503, "starting up"
+        with pytest.raises(Unavailable, match=r"answered /api/v1/rules with 503: starting up") as caught:
+            await prometheus.loaded()
+        assert caught.value.reason is Reason.PROMETHEUS_UNREACHABLE
+
+    @pytest.mark.parametrize("compressed", [False, True])
+    async def test_more_rules_than_are_read_at_once(self, odd: tuple[Odd, PrometheusHttp], compressed: bool) -> None:
+        server, prometheus = odd
+        groups = [
+            {
+                "name": f"group-{at % 3}",
+                "file": f"/rules/group-{at // 3}.yml",
+                "rules": [{"name": f"가 {rule}", "query": "up", "annotations": {"x": "가" * 9}} for rule in range(50)],
+            }
+            for at in range(300)
+        ]
+        answer = {"status": "success", "data": {"groups": groups, "groupNextToken": ""}, "warnings": ["]}"]}
+        server.rules, server.compressed = json.dumps(answer, ensure_ascii=False), compressed
+        loaded = await prometheus.loaded()
+        assert loaded.rules == {
+            f"group-{file}.yml": {(f"group-{part}", f"가 {rule}", ""): 1 for part in range(3) for rule in range(50)}
+            for file in range(100)
+        }
+        assert len(set(loaded.prints.values())) == 1
+        server.rules = json.dumps(answer, ensure_ascii=True)
+        assert (await prometheus.loaded()).prints == loaded.prints
