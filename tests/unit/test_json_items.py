@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tracemalloc
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -143,3 +144,19 @@ def test_an_item_in_many_pieces_is_decoded_few_times(monkeypatch: pytest.MonkeyP
     whole = json.dumps({"data": {"groups": [item, item]}}).encode()
     assert told(whole[at : at + 1000] for at in range(0, len(whole), 1000)) == [item, item]
     assert sum(tried) < 5 * len(whole)
+
+
+def test_what_was_told_is_kept_no_longer() -> None:
+    item = b'{"text":"' + b"x" * 1_000 + b'"},'
+    items = JsonItems(PATH, lambda item: None)
+    items.feed(b'{"data":{"groups":[')
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):
+            items.feed(item)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    items.feed(b"0]}}")
+    items.close()
+    assert most < 100_000, "of ten million bytes"
