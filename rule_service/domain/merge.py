@@ -1,8 +1,9 @@
 """What a rule is configured with, and where each value is from (DESIGN 1.2)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.model import AlertRule, Config, MergeStrategy, ParameterValue, Scope
@@ -22,8 +23,7 @@ class Origin(StrEnum):
     CONFIG = "config"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One value as one rule set it."""
 
     value: ParameterValue
@@ -66,27 +66,21 @@ class Merged:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    rule: AlertRule
-    origin: Origin
-    config: Config
+_Value = tuple[str, str, ParameterValue]
+"""Section, name and value of something that a config sets; the section of a single value is empty."""
 
 
 def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
     """The complete config of a rule, by its merge strategy and those of the rules above it."""
-    inherited = _inherited(rule, index)
-    layers = [*_own_defaults(rule), *(_Layer(each, Origin.CONFIG, each.config) for each in (*inherited, rule))]
     declared = {parameter.name for parameter in rule.spec.parameters}
     found: dict[tuple[str, str], list[Setting]] = {}
     warnings: list[RuleWarning] = []
-    for layer in layers:
-        for section, name, value in _values(layer.config):
-            if section == "parameters" and name not in declared and layer.rule is not rule:
-                warnings.append(_undeclared(rule, layer.rule, name))
+    for source, origin, values in _layers(rule, _inherited(rule, index)):
+        for section, name, value in values:
+            if section == "parameters" and name not in declared and source is not rule:
+                warnings.append(_undeclared(rule, source, name))
                 continue
-            setting = Setting(value, layer.rule.id, layer.rule.scope, layer.origin)
-            found.setdefault((section, name), []).append(setting)
+            found.setdefault((section, name), []).append(Setting(value, source.id, source.scope, origin))
     return Merged(_config(found), found, tuple(warnings), tuple(_misfits(rule, found)))
 
 
@@ -99,26 +93,32 @@ def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
     return lineage[overriding[-1] :] if overriding else lineage
 
 
-def _own_defaults(rule: AlertRule) -> tuple[_Layer, ...]:
+def _layers(rule: AlertRule, inherited: Iterable[AlertRule]) -> Iterator[tuple[AlertRule, Origin, Iterable[_Value]]]:
+    """Whatever sets values, the weakest first."""
     spec = rule.spec
-    parameters = {each.name: each.default for each in spec.parameters if each.default is not None}
-    severity = {"severity": spec.severity} if spec.severity else {}
-    return (
-        _Layer(rule, Origin.PARAMETER_DEFAULT, Config(parameters=parameters)),
-        _Layer(rule, Origin.TEMPLATE_DEFAULTS, Config(labels=severity)),
-        _Layer(rule, Origin.TEMPLATE_DEFAULTS, spec.defaults),
-    )
+    defaults = ((each.name, each.default) for each in spec.parameters)
+    yield rule, Origin.PARAMETER_DEFAULT, [("parameters", name, value) for name, value in defaults if value is not None]
+    if spec.severity:
+        yield rule, Origin.TEMPLATE_DEFAULTS, [("labels", "severity", spec.severity)]
+    yield rule, Origin.TEMPLATE_DEFAULTS, _values(spec.defaults)
+    for each in inherited:
+        yield each, Origin.CONFIG, _values(each.config)
+    yield rule, Origin.CONFIG, _values(rule.config)
 
 
-def _values(config: Config) -> Iterator[tuple[str, str, ParameterValue]]:
-    """Section, name and value of all that a config sets; the section of a single value is empty."""
-    for name in _DURATIONS:
-        duration = getattr(config, name)
-        if duration is not None:
-            yield "", name, duration
-    for section in _MAPS:
-        for name, value in getattr(config, section).items():
-            yield section, name, value
+def _values(config: Config) -> Iterator[_Value]:
+    if config.for_duration is not None:
+        yield "", "for_duration", config.for_duration
+    if config.keep_firing_for is not None:
+        yield "", "keep_firing_for", config.keep_firing_for
+    if config.interval is not None:
+        yield "", "interval", config.interval
+    for name, text in config.labels.items():
+        yield "labels", name, text
+    for name, text in config.annotations.items():
+        yield "annotations", name, text
+    for name, value in config.parameters.items():
+        yield "parameters", name, value
 
 
 def _in_order_of_config(item: tuple[tuple[str, str], Sequence[Setting]]) -> tuple[int, str]:

@@ -11,10 +11,12 @@ LONGEST = 1024
 """Characters. A long text can have found much in it, and memory is for what comes often."""
 
 
-def remembered(size: int) -> Callable[[Callable[Concatenate[str, P], R]], Callable[Concatenate[str, P], R]]:
+def remembered(
+    size: int, longest: int = LONGEST
+) -> Callable[[Callable[Concatenate[str, P], R]], Callable[Concatenate[str, P], R]]:
     """Decorates a function of a text and more; all arguments have to be hashable. size: texts that are remembered.
 
-    What it raises is found anew each time.
+    longest: characters of a text that is. What the function raises is found anew each time.
     """
 
     def decorate(function: Callable[Concatenate[str, P], R]) -> Callable[Concatenate[str, P], R]:
@@ -22,7 +24,7 @@ def remembered(size: int) -> Callable[[Callable[Concatenate[str, P], R]], Callab
 
         @wraps(function)
         def call(text: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            if len(text) > LONGEST:
+            if len(text) > longest:
                 return function(text, *args, **kwargs)
             return cached(text, *args, **kwargs)  # type: ignore[arg-type]  # says nothing about hashing of P
 

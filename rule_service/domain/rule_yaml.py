@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rule_service.domain.remembered import remembered
+
 # Read as a string by YAML 1.1 and 1.2, in block context: starts with a letter, `_` or `(`, has no `: ` and no ` #`;
 # or is a duration.
 _PLAIN = re.compile(
@@ -54,7 +56,7 @@ def rule_fragment(
     for title, values in (("labels", labels), ("annotations", annotations)):
         if values:
             lines.append(f"        {title}:")
-            lines.extend(f"          {scalar(name, 12)}: {scalar(values[name], 12)}" for name in sorted(values))
+            lines.extend(f"          {key(name)}: {scalar(values[name], 12)}" for name in sorted(values))
     return "\n".join(lines) + "\n"
 
 
@@ -89,12 +91,22 @@ def rule_file(comments: Iterable[str], groups: Iterable[GroupText]) -> str:
 
 def scalar(text: str, indent: int) -> str:
     """A string as the most readable YAML scalar that is safe. indent: of the lines of a block, in spaces."""
+    if "\n" in text and _BLOCK.fullmatch(text):
+        return _block(text, indent)
+    return _on_one_line(text)
+
+
+@remembered(1_024)
+def key(text: str) -> str:
+    """A string as the key of a mapping, which has to be on one line."""
+    return _on_one_line(text)
+
+
+def _on_one_line(text: str) -> str:
     if _NEEDS_ESCAPES.search(text) is None:
         if _PLAIN.fullmatch(text) and text.lower() not in _NOT_STRINGS:
             return text
         return "'" + text.replace("'", "''") + "'" if '"' in text or "\\" in text else f'"{text}"'
-    if "\n" in text and _BLOCK.fullmatch(text):
-        return _block(text, indent)
     return '"' + _ESCAPED.sub(_escape, text) + '"'
 
 

@@ -29,6 +29,7 @@ from rule_service.domain.model import (
     ScopeMode,
     Target,
 )
+from rule_service.domain.remembered import remembered
 from rule_service.domain.warning import RuleWarning
 from rulecast.errors import Position
 
@@ -93,7 +94,17 @@ def spec_json(spec: AlertSpec) -> Json:
     }
 
 
-def spec_of(value: Mapping[str, Any]) -> AlertSpec:
+def spec_of(value: str | Mapping[str, Any]) -> AlertSpec:
+    """value: JSON, read or as text. Rules of one template share what is read of it."""
+    return _spec_of_text(value) if isinstance(value, str) else _spec_of(value)
+
+
+@remembered(1_024, longest=16_384)
+def _spec_of_text(text: str) -> AlertSpec:
+    return _spec_of(json.loads(text))
+
+
+def _spec_of(value: Mapping[str, Any]) -> AlertSpec:
     return AlertSpec(
         alert_name=value["alert_name"],
         severity=value["severity"],

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -29,7 +29,7 @@ ABANDONED_TIMEOUT = "20s"
 Less than COMMAND_TIMEOUT, so that whoever waits for the lock gets it.
 """
 
-IMPATIENT_TIMEOUT = "50ms"
+IMPATIENT = "SET LOCAL lock_timeout = '50ms'"
 """For a lock that somebody holds, where giving way costs little. Less than the server's `deadlock_timeout`."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -115,11 +115,9 @@ class Database:
         the commit arrived.
         """
         # not a stricter level: waiting for the commit lock would then end in a serialisation failure
-        async with self._acquired() as connection, _transaction(connection, "READ COMMITTED", rollback=rollback):
-            session = Session(connection)
-            if not patient:
-                await session.run(f"SET LOCAL lock_timeout = '{IMPATIENT_TIMEOUT}'")
-            yield session
+        mode = "READ COMMITTED" if patient else f"READ COMMITTED; {IMPATIENT}"
+        async with self._acquired() as connection, _transaction(connection, mode, rollback=rollback):
+            yield Session(connection)
 
     async def close(self) -> None:
         """Ends all connections, those that are busy after 5 seconds too."""
@@ -153,10 +151,11 @@ class Database:
 @asynccontextmanager
 async def _transaction(
     connection: Connection,
-    mode: Literal["READ COMMITTED", "REPEATABLE READ READ ONLY"],
+    mode: str,
     *,
     rollback: bool = False,
 ) -> AsyncIterator[None]:
+    """mode: an isolation level, and perhaps settings of the transaction."""
     # our own statements: a transaction object of asyncpg that is cancelled while it starts can not be rolled back
     try:
         await connection.execute(f"BEGIN ISOLATION LEVEL {mode}")

@@ -13,9 +13,10 @@ from rule_service.usecases.ports import Page, Record
 from rule_service.usecases.ports_rendered import RenderedTexts, StoredRule
 from rulecast.reasons import Reason
 
-_COLUMNS = """
-    id, key, scope_level, scope_id, spec, config, template_id, template_version, merge_strategy, priority, enabled,
-    description, owner, revision, created_at, updated_at, deleted_at
+# `spec` as text: what is read of it is remembered
+COLUMNS = """
+    id, key, scope_level, scope_id, spec::text AS spec, config, template_id, template_version, merge_strategy, priority,
+    enabled, description, owner, revision, created_at, updated_at, deleted_at
 """
 _OF_NAMESPACE = """
     ((scope_level = 'namespace' AND scope_id = {0})
@@ -44,13 +45,13 @@ _SET = """
 
 async def get(session: Session, id: str) -> Record[AlertRule] | None:
     """A rule, deleted or not."""
-    row = await session.row(f"SELECT {_COLUMNS} FROM rules WHERE id = $1", id)
+    row = await session.row(f"SELECT {COLUMNS} FROM rules WHERE id = $1", id)
     return _record(row) if row else None
 
 
 async def by_id(session: Session, ids: Collection[str]) -> dict[str, Record[AlertRule]]:
     """Those of these rules that there are, deleted or not."""
-    rows = await session.rows(f"SELECT {_COLUMNS} FROM rules WHERE id = ANY ($1::text[])", list(ids))
+    rows = await session.rows(f"SELECT {COLUMNS} FROM rules WHERE id = ANY ($1::text[])", list(ids))
     return {row["id"]: _record(row) for row in rows}
 
 
@@ -77,14 +78,14 @@ async def page(session: Session, after: str, limit: int, where: RuleFilter) -> P
         conditions.append(_OUTDATED)
     if not where.show_deleted:
         conditions.append("deleted_at IS NULL")
-    sql = f"SELECT {_COLUMNS} FROM rules WHERE {' AND '.join(conditions)} ORDER BY id LIMIT $2"
+    sql = f"SELECT {COLUMNS} FROM rules WHERE {' AND '.join(conditions)} ORDER BY id LIMIT $2"
     return page_of(await session.rows(sql, *args), limit, _record)
 
 
 async def live_at(session: Session, scope: Scope, limit: int) -> tuple[AlertRule, ...]:
     rows = await session.rows(
         f"""
-        SELECT {_COLUMNS} FROM rules
+        SELECT {COLUMNS} FROM rules
         WHERE scope_level = $1 AND scope_id = $2 AND deleted_at IS NULL ORDER BY id LIMIT $3
         """,
         *scope_columns(scope),
@@ -101,11 +102,12 @@ async def for_series(
     rows = await session.rows(
         f"""
         WITH held AS MATERIALIZED (
-            SELECT * FROM rules WHERE scope_level = 'global' AND scope_id = '' AND deleted_at IS NULL {of_key}
+            SELECT {COLUMNS} FROM rules
+            WHERE scope_level = 'global' AND scope_id = '' AND deleted_at IS NULL {of_key}
             UNION ALL
-            SELECT * FROM rules WHERE live_namespace_id = ANY ($1::text[]) {of_key}
+            SELECT {COLUMNS} FROM rules WHERE live_namespace_id = ANY ($1::text[]) {of_key}
             UNION ALL
-            SELECT * FROM rules WHERE live_group_id = ANY ($2::text[]) {of_key}
+            SELECT {COLUMNS} FROM rules WHERE live_group_id = ANY ($2::text[]) {of_key}
         )
         SELECT held.*, expr, rendered_rules.labels, annotations
         FROM held LEFT JOIN rendered_rules ON rule_id = held.id ORDER BY held.id
@@ -149,7 +151,7 @@ async def insert(session: Session, stamp: Stamp, rule: AlertRule) -> Record[Aler
             enabled, description, owner, revision, created_at, updated_at
         )
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
-        RETURNING {_COLUMNS}
+        RETURNING {COLUMNS}
         """,
         *_values(rule),
         stamp.revision,
@@ -163,7 +165,7 @@ async def update(session: Session, stamp: Stamp, rule: AlertRule) -> Record[Aler
     row = await session.row(
         f"""
         UPDATE rules SET {_SET} WHERE id = $1 AND deleted_at IS NULL
-        RETURNING {_COLUMNS}
+        RETURNING {COLUMNS}
         """,
         *_values(rule),
         stamp.revision,
@@ -177,7 +179,7 @@ async def delete(session: Session, stamp: Stamp, id: str) -> Record[AlertRule]:
     row = await session.row(
         f"""
         UPDATE rules SET deleted_at = $3, updated_at = $3, revision = $2 WHERE id = $1 AND deleted_at IS NULL
-        RETURNING {_COLUMNS}
+        RETURNING {COLUMNS}
         """,
         id,
         stamp.revision,
@@ -244,7 +246,7 @@ async def live_in_places(session: Session, places: Collection[tuple[str, Scope]]
     """The live rules with one of these keys at its scope."""
     rows = await session.rows(
         f"""
-        SELECT {_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS place (in_key, in_level, in_scope)
+        SELECT {COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS place (in_key, in_level, in_scope)
         JOIN rules ON key = in_key AND scope_level = in_level AND scope_id = in_scope AND deleted_at IS NULL
         """,
         *columns((key, *scope_columns(scope)) for key, scope in places),

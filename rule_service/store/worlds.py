@@ -7,6 +7,7 @@ from rule_service.store.encode import group_of, namespace_of, rule_of, scope_of
 from rule_service.store.groups import down, up
 from rule_service.store.pool import Row, Session
 from rule_service.store.rendered import rendered_rule_of
+from rule_service.store.rules import COLUMNS
 from rule_service.usecases.ports_rendered import Parts, Placement
 
 _RULED = "ARRAY (SELECT live_group_id FROM chosen WHERE live_group_id IS NOT NULL)"
@@ -22,7 +23,9 @@ _AROUND_CHOSEN = f"""
 """
 _WORLDS = f"""
     WITH RECURSIVE
-    chosen AS MATERIALIZED (SELECT * FROM rules WHERE key = ANY ($1::text[]) AND deleted_at IS NULL),
+    chosen AS MATERIALIZED (
+        SELECT {COLUMNS}, live_group_id FROM rules WHERE key = ANY ($1::text[]) AND deleted_at IS NULL
+    ),
     {_AROUND_CHOSEN}
 """
 # `elsewhere`: in another namespace than one of these groups
@@ -36,10 +39,10 @@ _PARTS = f"""
         WHERE namespaces.id <> ANY (ARRAY (SELECT DISTINCT namespace_id FROM groups WHERE id = ANY ($2::text[])))
     ),
     chosen AS MATERIALIZED (
-        SELECT * FROM rules
+        SELECT {COLUMNS}, live_group_id FROM rules
         WHERE key = ANY ($1::text[]) AND deleted_at IS NULL AND scope_level = ANY (ARRAY['global', 'namespace'])
         UNION ALL
-        SELECT * FROM rules
+        SELECT {COLUMNS}, live_group_id FROM rules
         WHERE key = ANY ($1::text[]) AND deleted_at IS NULL AND scope_level = 'group' AND scope_id = ANY (
             ARRAY (SELECT id FROM over UNION SELECT id FROM under UNION SELECT id FROM elsewhere)
         )

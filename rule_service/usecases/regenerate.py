@@ -19,7 +19,7 @@ from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rendering import Edited
 from rulecast.errors import InvalidInput, LimitExceeded
 
-RULES_AT_ONCE = 500
+RULES_AT_ONCE = 200
 """Of one batch, about. Other calls wait for what is done with them on the event loop, and edits for the commit lock."""
 
 BATCHES_AT_ONCE = 2

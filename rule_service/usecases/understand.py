@@ -55,15 +55,16 @@ class Understanding:
 
     async def effective_for_target(self, target_id: str, key: str | None) -> Effective:
         """Raises NotFound."""
-        target, labels = await self._series_of(target_id, "target_id")
-        return Effective(target.id, labels, await self._effective(labels, key))
+        namespaces = await self._reads.all_namespaces()
+        target, labels = await self._series_of(target_id, namespaces)
+        return Effective(target.id, labels, await self._effective(labels, key, namespaces))
 
     async def effective_for_labels(self, labels: Mapping[str, str], key: str | None) -> Effective:
-        return Effective("", labels, await self._effective(labels, key))
+        return Effective("", labels, await self._effective(labels, key, await self._reads.all_namespaces()))
 
     async def explain_for_target(self, target_id: str, key: str) -> Explained:
         """Raises NotFound, and InvalidInput for a missing key."""
-        _, labels = await self._series_of(target_id, "target_id")
+        _, labels = await self._series_of(target_id, await self._reads.all_namespaces())
         return await self.explain_for_labels(labels, key)
 
     async def explain_for_labels(self, labels: Mapping[str, str], key: str) -> Explained:
@@ -89,9 +90,10 @@ class Understanding:
             group = shown.group_name(beside.get(rule.id, 1))
         return Explained(world.key, labels or {}, shown, _in_order(explanations, shown), group)
 
-    async def _effective(self, labels: Mapping[str, str], key: str | None) -> tuple[EffectiveRule, ...]:
+    async def _effective(
+        self, labels: Mapping[str, str], key: str | None, namespaces: Mapping[str, Namespace]
+    ) -> tuple[EffectiveRule, ...]:
         """Nothing of the database is looked at but the rules whose scope holds the series."""
-        namespaces = await self._reads.all_namespaces()
         present = [each for each in namespaces.values() if labels.get(each.label)]
         groups = await self._reads.groups_by_label_value([(each.id, labels[each.label]) for each in present])
         lineage = await self._reads.group_with_ancestors(list(groups))
@@ -103,11 +105,10 @@ class Understanding:
         worlds = (KeyWorld(name, namespaces, lineage, tuple(rules)) for name, rules in of_key.items())
         return tuple(EffectiveRule(rule, merged, rendered[rule.id]) for rule, merged in effective_rules(worlds, labels))
 
-    async def _series_of(self, target_id: str, field: str) -> tuple[Target, Mapping[str, str]]:
+    async def _series_of(self, target_id: str, namespaces: Mapping[str, Namespace]) -> tuple[Target, Mapping[str, str]]:
         """The target, and the labels of its series that decide about rules."""
-        target = found(await self._reads.target(target_id), "target", target_id, field).value
+        target = found(await self._reads.target(target_id), "target", target_id, "target_id").value
         groups = await self._reads.group_with_ancestors(target.group_ids)
-        namespaces = await self._reads.all_namespaces()
         return target, labels_of(target, {id: groups[id] for id in target.group_ids}, namespaces)
 
 

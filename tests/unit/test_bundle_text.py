@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rule_service.api.text.read import read
@@ -199,6 +199,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
     TEXTS,
     st.one_of(TEXTS, st.floats(allow_nan=False, allow_infinity=False)),
 )
+@example("", "a key of\ntwo lines", "")
 def test_any_text_and_number_comes_back(label: str, query: str, value: str | float) -> None:
     rule = rule_pb2.AlertRule(
         id="r",

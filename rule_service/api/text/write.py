@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 
-from rule_service.domain.rule_yaml import scalar
+from rule_service.domain.rule_yaml import key, scalar
 
 _EXACT = 2**53
 
@@ -52,17 +52,17 @@ def _number(value: float) -> int | float:
 
 def _map(value: dict[str, Any], indent: int) -> Iterator[str]:
     margin = " " * indent
-    for key, each in value.items():
-        name = f"{margin}{scalar(key, indent + 2)}:"
+    for name, each in value.items():
+        field = f"{margin}{key(name)}:"
         match each:
             case dict() if each:
-                yield name
+                yield field
                 yield from _map(each, indent + 2)
             case list() if each:
-                yield name
+                yield field
                 yield from _list(each, indent + 2)
             case _:
-                yield f"{name} {_scalar(each, indent + 2)}"
+                yield f"{field} {_scalar(each, indent + 2)}"
 
 
 def _list(values: list[Any], indent: int) -> Iterator[str]:
