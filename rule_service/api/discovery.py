@@ -1,8 +1,11 @@
 """DiscoveryService."""
 
+import asyncio
+from collections.abc import Sequence
+
 from rule_service.api import decode
 from rule_service.api.calls import Context
-from rule_service.usecases.discover import Discovery
+from rule_service.usecases.discover import Discovery, ScrapeTarget
 from rule_service.usecases.filters import ScrapeFilter
 from rule_service.usecases.heartbeats import TargetHeartbeats
 from rulecast.v1 import discovery_pb2 as pb
@@ -24,6 +27,10 @@ class DiscoveryApi(DiscoveryServiceServicer):
             self._heartbeats.filter(decode.statuses(request.statuses)),
         )
         found = await self._discovery.scrape_targets(where)
-        return pb.ListScrapeTargetsResponse(
-            groups=[pb.ScrapeTargetGroup(targets=[each.address], labels=each.labels) for each in found]
-        )
+        return await asyncio.to_thread(_response, found)
+
+
+def _response(found: Sequence[ScrapeTarget]) -> pb.ListScrapeTargetsResponse:
+    return pb.ListScrapeTargetsResponse(
+        groups=[pb.ScrapeTargetGroup(targets=[each.address], labels=each.labels) for each in found]
+    )

@@ -1,12 +1,13 @@
 """Targets and which groups they are in. The groups of a target come back in the order of their ids."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from rule_service.domain.model import Target
 from rule_service.store import heartbeats, resources
 from rule_service.store.encode import exporters_json, target_of
 from rule_service.store.groups import down
-from rule_service.store.pool import Session
+from rule_service.store.pool import Row, Session
 from rule_service.store.records import Stamp, as_texts, columns, missing, page_of
 from rule_service.store.resources import Table
 from rule_service.usecases.filters import ScrapeFilter, TargetFilter
@@ -110,6 +111,11 @@ async def placed(session: Session, where: ScrapeFilter) -> tuple[PlacedTarget, .
         """,
         *args,
     )
+    # beside the event loop: they may be tens of thousands
+    return await asyncio.to_thread(_placed, rows)
+
+
+def _placed(rows: Sequence[Row]) -> tuple[PlacedTarget, ...]:
     return tuple(PlacedTarget(target_of(row), row["membership"]) for row in rows)
 
 

@@ -1,7 +1,8 @@
 """What Prometheus is to scrape, with the labels by which rules find their series."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rule_service.domain.address import host_of
@@ -39,11 +40,12 @@ class Discovery:
             await the_group(self._reads, where.group_id, "group_id")
         if where.namespace_id is not None:
             await the_namespace(self._reads, where.namespace_id, "namespace_id")
-        return tuple(
-            scraped
-            for placed in await self._reads.placed_targets(where)
-            for scraped in scrapes_of(placed, where.exporter)
-        )
+        placed = await self._reads.placed_targets(where)
+        return await asyncio.to_thread(_scrapes, placed, where.exporter)
+
+
+def _scrapes(placed: Sequence[PlacedTarget], exporter: str | None) -> tuple[ScrapeTarget, ...]:
+    return tuple(scraped for each in placed for scraped in scrapes_of(each, exporter))
 
 
 def scrapes_of(placed: PlacedTarget, exporter: str | None = None) -> Iterator[ScrapeTarget]:

@@ -1,5 +1,6 @@
 """The aiohttp handlers that carry HTTP requests to the gRPC server."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -23,6 +24,9 @@ from rulecast.tracing import TRACEPARENT
 
 TIMEOUT = 3700.0
 """Seconds: a little more than the longest wait for a rollout."""
+
+WRITTEN_INLINE = 64 * 1024
+"""Bytes of a message that is written as JSON in about 10 ms."""
 
 _NEXT = "next_page_token"
 _PARENT_FORM = re.compile(r"[0-9a-f-]{55,128}")
@@ -75,7 +79,7 @@ def _handler(
             timeout = timeout_of(request, TIMEOUT)
             # a client that goes away cancels this handler, and with it the call
             response = await call(message, timeout=timeout, metadata=_metadata(request))
-            body = encode_response(binding, response)
+            body = await _encoded(binding, response)
         except grpc.aio.AioRpcError as error:
             return _failed(_status_of(error))
         except web.HTTPException:
@@ -88,6 +92,13 @@ def _handler(
         return web.Response(body=body, content_type=JSON, headers=_next_page(binding, request, response))
 
     return handle
+
+
+async def _encoded(binding: Binding, response: Message) -> bytes:
+    """A large answer is written beside the event loop: the targets of a Prometheus take half a second."""
+    if response.ByteSize() > WRITTEN_INLINE:
+        return await asyncio.to_thread(encode_response, binding, response)
+    return encode_response(binding, response)
 
 
 async def _body(request: web.Request) -> bytes:
