@@ -13,6 +13,7 @@ from rule_service.store.history import begin_anew
 from rule_service.store.migrate import SchemaMismatch, migrate
 from rule_service.store.pool import connect, wait_for_database
 from rulecast.errors import RulecastError
+from rulecast.process.garbage import settle
 from rulecast.process.health import Question, why_not
 from rulecast.process.logs import configure_audit, configure_logging
 from rulecast.process.settings import Loaded, load_settings, print_settings
@@ -67,6 +68,7 @@ def _serve(loaded: Loaded[Settings], _: argparse.Namespace) -> int:
 
     try:
         configure_audit(settings.audit.file)
+        settle()
         return asyncio.run(serve(settings))
     except (RulecastError, CanNotStart) as error:
         print(f"rule-service: {error}", file=sys.stderr)
