@@ -192,7 +192,8 @@ class Sender:
             return False
         self._standing.all_sent(update.nonce, self._now())
         self._parts.metrics.sent(sum(map(len, bodies)))
-        _log.info(
+        # a line for each of a thousand deployers and each change: for whoever looks into one of them
+        _log.debug(
             "update sent",
             nonce=update.nonce,
             revision=difference.to_revision,
