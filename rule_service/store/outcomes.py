@@ -18,8 +18,8 @@ from rulecast.errors import RulecastError
 OUTCOMES: Final = "rulecast_outcomes"
 """The channel that is notified when what is known of deployers has changed. There is no payload, so that one
 notification does for all that is recorded by one statement."""
-AT_ONCE: Final = 256
-"""Reports of one statement."""
+AT_ONCE: Final = 64
+"""Reports of one statement: few enough that what follows from them, all at once, does not keep others waiting."""
 FEW: Final = 16
 """Fates of a report that is recorded together with others."""
 
@@ -96,11 +96,12 @@ _RECORD_FREE: Final = _RECORD.replace("LOCKING", "SKIP LOCKED")
 
 
 class _Group:
-    """Reports that are recorded by one statement, and of whom they then were."""
+    """Reports that are recorded by one statement. recorded: of whom they were, once that is `done`."""
 
     def __init__(self) -> None:
         self.reports: dict[str, Report] = {}
-        self.recorded: asyncio.Future[Collection[str]] = asyncio.get_running_loop().create_future()
+        self.recorded: Collection[str] = ()
+        self.done = asyncio.Event()
 
     def takes(self, report: Report) -> bool:
         """One of a deployer: a statement can not write a row twice."""
@@ -124,24 +125,23 @@ class OutcomeRecords:
         group = self._gathered
         if group is not None and group.takes(report):
             group.reports[report.deployer_id] = report
-            return report.deployer_id in await asyncio.shield(group.recorded)
-        group = self._gathered = _Group()
-        group.reports[report.deployer_id] = report
-        return report.deployer_id in await self._lead(group)
+            await group.done.wait()
+        else:
+            group = self._gathered = _Group()
+            group.reports[report.deployer_id] = report
+            await self._run_for(group)
+        return report.deployer_id in group.recorded
 
-    async def _lead(self, group: _Group) -> Collection[str]:
-        recorded: Collection[str] = ()
+    async def _run_for(self, group: _Group) -> None:
         try:
             async with self._recording:
                 self._close(group)
-                recorded = await self._run(_RECORD_FREE, group.reports.values())
+                group.recorded = await self._run(_RECORD_FREE, group.reports.values())
         except RulecastError:
-            return ()  # each learns by itself what is wrong
+            return  # each learns by itself what is wrong
         finally:
             self._close(group)
-            # none, where it failed or was cancelled
-            group.recorded.set_result(recorded)
-        return recorded
+            group.done.set()
 
     def _close(self, group: _Group) -> None:
         if self._gathered is group:

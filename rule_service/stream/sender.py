@@ -40,6 +40,7 @@ class Sender:
         self._drain_message: str | None = None
         self._commands: dict[pb.Command.Kind.ValueType, None] = {}
         self._commanded = 0
+        self._now = asyncio.get_running_loop().time
         now = self._now()
         self._written_at = now
         self._ages_at = now + self._policy.max_age * parts.source.uniform(0.8, 1.2)
@@ -254,6 +255,3 @@ class Sender:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(min(due)):
                 await self._woken.wait()
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
