@@ -37,6 +37,7 @@ from deployer_service.settings import PREFIX, Prometheus, Settings
 from rulecast.errors import Unavailable
 from rulecast.process.addresses import is_loopback
 from rulecast.process.exposure import Unprotected, check_exposure, shows_certificates
+from rulecast.process.garbage import settle
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
 from rulecast.process.telemetry import SOFTWARE_VERSION, HttpServer, make_registry, telemetry_routes
@@ -150,6 +151,7 @@ async def serve(settings: Settings) -> int:
         tasks: dict[str, Callable[[], Awaitable[None]]] = {"deployer": life.run}
         if certificates is not None:
             tasks["certificates"] = partial(certificates.run, stop)
+        settle()
         return await supervise(tasks, stop)
 
 

@@ -83,6 +83,7 @@ from rule_service.usecases.waiting import RolloutWaiter
 from rule_service.usecases.watch import Watch
 from rulecast.errors import Unavailable
 from rulecast.process.exposure import check_exposure, shows_certificates
+from rulecast.process.garbage import settle
 from rulecast.process.private_folder import private_folder
 from rulecast.process.promtool import Promtool, find_promtool
 from rulecast.process.supervise import supervise
@@ -291,6 +292,7 @@ async def serve(settings: Settings) -> int:
         tasks: dict[str, Callable[[], Awaitable[None]]] = {"rule service": life.run}
         if certificates is not None:
             tasks["certificates"] = partial(certificates.run, stop)
+        settle()
         return await supervise(tasks, stop)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import asyncpg
 import structlog
 
-from rule_service.store.deployers import OUTCOMES
 from rule_service.store.history import CHANGES
 from rule_service.store.keepalive import SERVER_SETTINGS, WatchedConnection
+from rule_service.store.outcomes import OUTCOMES
 from rule_service.store.pool import CONNECT_TIMEOUT
 from rule_service.store.refusals import Refused
 from rulecast.process.backoff import full_jitter

@@ -6,15 +6,13 @@ from datetime import datetime
 
 from rule_service.domain.layout import parse_file_name
 from rule_service.store.encode import scopes_json, scopes_of
+from rule_service.store.outcomes import OUTCOMES, OutcomeRecords, Report
 from rule_service.store.pool import Database, Row, Session
 from rule_service.usecases.ports_delivery import Claim, EffectiveFacts, HelloFacts
 from rule_service.usecases.ports_fates import DeployerFacts, FateState, FileFate
 from rule_service.usecases.ports_rendered import FileFacts
 from rulecast.errors import Conflict, FailedPrecondition, NotFound
 from rulecast.reasons import Reason
-
-OUTCOMES = "rulecast_outcomes"
-"""The channel that is notified when what is known of a deployer has changed. Its payload is the deployer's id."""
 
 
 async def every(session: Session) -> tuple[DeployerFacts, ...]:
@@ -36,53 +34,12 @@ async def every(session: Session) -> tuple[DeployerFacts, ...]:
     return tuple(_facts(with_files) for with_files in of_deployer.values())
 
 
-# One statement, since a thousand deployers report on one change at once. `stale`: at the newest revision, a version
-# whose file is no more; no deployer will ever report on that again.
-_RECORD_OUTCOMES = """
-    WITH fenced AS (
-        UPDATE deployers SET revision = $3, manifest_hash = $4, seen_at = clock_timestamp()
-        WHERE id = $1 AND epoch = $2
-        RETURNING id
-    ),
-    newest AS (SELECT counter.revision <= $3 AS reached FROM revision_counter AS counter),
-    told AS (
-        SELECT new.*,
-            sha256 <> '' AND reached AND NOT EXISTS (SELECT FROM rendered_files WHERE name = file_name) AS stale
-        FROM newest, unnest(
-            $6::text[], $7::bytea[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]
-        ) AS new (file_name, sha256, state, reason, message, group_name, rule_name, at)
-    ),
-    forgotten AS (
-        DELETE FROM deployer_files AS known USING fenced, newest
-        WHERE known.deployer_id = fenced.id
-            AND NOT EXISTS (SELECT FROM told WHERE told.file_name = known.file_name AND NOT stale)
-            AND (
-                known.file_name = ANY ($5::text[])
-                OR EXISTS (SELECT FROM told WHERE told.file_name = known.file_name)
-                OR known.sha256 <> '' AND reached
-                    AND NOT EXISTS (SELECT FROM rendered_files WHERE name = known.file_name)
-            )
-    ),
-    remembered AS (
-        INSERT INTO deployer_files (
-            deployer_id, file_name, sha256, state, reason, message, group_name, rule_name, at
-        )
-        SELECT fenced.id, file_name, sha256, state, reason, message, group_name, rule_name,
-            coalesce(at, clock_timestamp())
-        FROM fenced, told WHERE NOT stale
-        ON CONFLICT (deployer_id, file_name) DO UPDATE SET
-            sha256 = excluded.sha256, state = excluded.state, reason = excluded.reason, message = excluded.message,
-            group_name = excluded.group_name, rule_name = excluded.rule_name, at = excluded.at
-    )
-    SELECT pg_notify($14, fenced.id) FROM fenced
-"""
-
-
 class PostgresDeployers:
     """Implements `Deployers` and `DeployerLeases`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._outcomes = OutcomeRecords(database)
 
     async def claim(self, hello: HelloFacts, replica: str, lease_seconds: float) -> Claim:
         async with self._database.transaction() as session:
@@ -123,7 +80,7 @@ class PostgresDeployers:
             )
             if row is None:
                 raise _duplicate(hello.id, await _remaining(session, hello.id))
-            await _wake(session, hello.id)
+            await _wake(session)
         return Claim(row["epoch"], row["revision"])
 
     async def renew(self, id: str, epoch: int, lease_seconds: float, manifest_hash: bytes) -> None:
@@ -148,33 +105,13 @@ class PostgresDeployers:
                 "UPDATE deployers SET lease_until = clock_timestamp() WHERE id = $1 AND epoch = $2", id, epoch
             )
             if released:
-                await _wake(session, id)
+                await _wake(session)
 
     async def record_outcomes(
         self, id: str, epoch: int, revision: int, manifest_hash: bytes, fates: Sequence[FileFate]
     ) -> None:
-        active = [fate.file_name for fate in fates if fate.state is FateState.ACTIVE]
-        # the last word on a file counts: one statement can not write a row twice
-        others = {fate.file_name: fate for fate in fates if fate.state is not FateState.ACTIVE}.values()
-        async with self._database.session() as session:
-            told = await session.row(
-                _RECORD_OUTCOMES,
-                id,
-                epoch,
-                revision,
-                manifest_hash,
-                active,
-                [fate.file_name for fate in others],
-                [fate.sha256 for fate in others],
-                [fate.state.value for fate in others],
-                [fate.reason for fate in others],
-                [fate.message for fate in others],
-                [fate.group for fate in others],
-                [fate.rule for fate in others],
-                [fate.at for fate in others],
-                OUTCOMES,
-            )
-        _check_fence(0 if told is None else 1, id, epoch)
+        recorded = await self._outcomes.record(Report(id, epoch, revision, manifest_hash, fates))
+        _check_fence(recorded, id, epoch)
 
     async def record_effective(self, id: str, epoch: int, facts: EffectiveFacts) -> None:
         async with self._database.session() as session:
@@ -255,7 +192,7 @@ class PostgresDeployers:
                     f"deployer '{id}' is connected: stop it first, or wait until its lease has run out",
                 )
             await session.run("DELETE FROM deployers WHERE id = $1", id)
-            await _wake(session, id)
+            await _wake(session)
 
 
 async def _begin_history_anew(session: Session, hello: HelloFacts) -> None:
@@ -278,8 +215,8 @@ async def _begin_history_anew(session: Session, hello: HelloFacts) -> None:
     )
 
 
-async def _wake(session: Session, id: str) -> None:
-    await session.run("SELECT pg_notify($1, $2)", OUTCOMES, id)
+async def _wake(session: Session) -> None:
+    await session.run("SELECT pg_notify($1, '')", OUTCOMES)
 
 
 async def _times(session: Session, revisions: Collection[int]) -> dict[int, datetime]:

@@ -10,7 +10,7 @@ import structlog
 from rule_service.stream import messages
 from rule_service.stream.parts import StreamParts
 from rule_service.stream.standing import Standing
-from rule_service.usecases.ports_fates import FileFate
+from rule_service.usecases.ports_fates import FateState, FileFate
 from rulecast import tracing
 from rulecast.errors import InvalidInput, Unavailable
 from rulecast.reasons import Reason
@@ -88,10 +88,15 @@ class Reports:
         answered = standing.told_status(status.nonce, revision, disk)
         if answered is not None:
             if answered.sent_at is not None:
-                self._metrics.answered(asyncio.get_running_loop().time() - answered.sent_at)
+                now = asyncio.get_running_loop().time()
+                self._metrics.answered(now - answered.sent_at)
+                standing.pace.answered(answered.to_revision, now - answered.sent_at, now)
             delivery.note(state=_State.Name(status.state))
             delivery.end()
-            _log.info("update answered", nonce=answered.nonce, revision=revision, states=_count(fates))
+            states = _count(fates)
+            # what went well shows in metrics and rollouts; only of trouble a line for each deployer is worth its place
+            log = _log.info if states.keys() - {FateState.ACTIVE} else _log.debug
+            log("update answered", nonce=answered.nonce, revision=revision, states=states)
 
     async def _heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         disk = messages.sha256(heartbeat.manifest_hash, "heartbeat.manifest_hash")

@@ -40,10 +40,12 @@ class Sender:
         self._drain_message: str | None = None
         self._commands: dict[pb.Command.Kind.ValueType, None] = {}
         self._commanded = 0
+        self._now = asyncio.get_running_loop().time
         now = self._now()
         self._written_at = now
         self._ages_at = now + self._policy.max_age * parts.source.uniform(0.8, 1.2)
         self._settle_at: float | None = None
+        self._held_until: float | None = None
         self._retry_at = now
 
     @property
@@ -156,6 +158,10 @@ class Sender:
         held: Held = {}
         while True:
             view = await self._parts.hub.view(self._hello.serves)
+            self._standing.pace.saw(view.revision, self._now())
+            self._held_until = self._standing.pace.held_until(self._now())
+            if self._held_until is not None:
+                return
             offer = self._standing.offer(view, trusted=self._trusts_deletions())
             match offer:
                 case None:
@@ -192,7 +198,8 @@ class Sender:
             return False
         self._standing.all_sent(update.nonce, self._now())
         self._parts.metrics.sent(sum(map(len, bodies)))
-        _log.info(
+        # a line for each of a thousand deployers and each change: for whoever looks into one of them
+        _log.debug(
             "update sent",
             nonce=update.nonce,
             revision=difference.to_revision,
@@ -249,10 +256,7 @@ class Sender:
         if self._standing.in_flight is None:
             due.append(self._ages_at)
         now = self._now()
-        due += [at for at in (self._settle_at, self._retry_at) if at is not None and at > now]
+        due += [at for at in (self._settle_at, self._retry_at, self._held_until) if at is not None and at > now]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(min(due)):
                 await self._woken.wait()
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rule_service.stream.difference import NO_FILE, Difference, against, since
+from rule_service.stream.pace import Pace
 from rule_service.stream.snapshot import Entry
 from rule_service.stream.view import View
 from rule_service.usecases.ports_delivery import FileVersion
@@ -54,6 +55,7 @@ class Standing:
     behind: the deployer has answered, but says that it has not taken up all that was sent.
     disk: hash over the deployer's files when it last answered.
     unrenewed_since: seconds, since when the lease can not be renewed; None while it can.
+    pace: when the next Update may go.
     """
 
     taken_up: int
@@ -72,6 +74,7 @@ class Standing:
     behind: bool = True
     disk: bytes = b""
     unrenewed_since: float | None = None
+    pace: Pace = field(default_factory=Pace, repr=False)
 
     @property
     def waits(self) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
-from weakref import WeakValueDictionary
 
 from rule_service.stream.difference import Difference, Wanted
 from rule_service.stream.fragments import LIMIT, bodies
@@ -36,7 +35,7 @@ class Updates:
         self._log = log
         self._contents: ByteLru[bytes, bytes] = ByteLru(contents_limit)
         self._bodies: ByteLru[Difference, tuple[bytes, ...]] = ByteLru(bodies_limit)
-        self._making: WeakValueDictionary[Difference, asyncio.Lock] = WeakValueDictionary()
+        self._making: dict[Difference, asyncio.Event] = {}
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     @asynccontextmanager
@@ -57,14 +56,24 @@ class Updates:
             yield made
 
     async def _made(self, difference: Difference, held: Held) -> tuple[bytes, ...]:
-        lock = self._making.setdefault(difference, asyncio.Lock())
-        async with lock:
-            made = self._bodies.get(difference)
-            if made is None:
-                await self._fetch(difference.puts, held)
-                made = await _serialised(difference, held)
-                self._bodies.put(difference, made, sum(map(len, made)))
+        while (made := self._bodies.get(difference)) is None:
+            making = self._making.get(difference)
+            if making is None:
+                return await self._make(difference, held)
+            # not a lock: that would let those who wait go on one after the other, between whatever else goes on
+            await making.wait()
+        return made
+
+    async def _make(self, difference: Difference, held: Held) -> tuple[bytes, ...]:
+        done = self._making[difference] = asyncio.Event()
+        try:
+            await self._fetch(difference.puts, held)
+            made = await _serialised(difference, held)
+            self._bodies.put(difference, made, sum(map(len, made)))
             return made
+        finally:
+            del self._making[difference]
+            done.set()
 
     async def _fetch(self, puts: Sequence[Wanted], held: Held) -> None:
         missing = [put for put in puts if not self._found(put.sha256, held)]

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import gc
 import hashlib
 import json
 import sys
@@ -115,6 +116,8 @@ class _Follower:
             if update.more:
                 continue
             now = time.monotonic()
+            # each is a machine of its own in truth: what one says must not make the next one's time later
+            await asyncio.sleep(0)
             status = pb.ApplyStatus(
                 nonce=response.nonce, revision=update.to_revision, manifest_hash=manifest_hash(self.files)
             )
@@ -140,6 +143,8 @@ class _Told:
         if number not in self._first:
             self._first[number] = now
             if len(self._first) == self._count:
+                # each is a small process in truth: none looks through the memory of a thousand
+                gc.freeze()
                 took = max(had - self._began[number] for number, had in self._first.items())
                 _print(kind="ready", what=None, seconds=took)
             return

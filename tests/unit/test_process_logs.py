@@ -60,6 +60,17 @@ def test_what_is_below_the_level_is_left_out(out: io.StringIO) -> None:
     assert [line["event"] for line in lines(out)] == ["shown"]
 
 
+def test_a_logger_has_a_level_of_its_own(out: io.StringIO) -> None:
+    configure_logging(LogLevel.ERROR, stream=out)
+    logger = logging.getLogger("test of levels")
+    logger.setLevel(logging.INFO)
+
+    structlog.get_logger("test of levels").info("shown")
+    structlog.get_logger("test of levels").debug("not shown")
+
+    assert [line["event"] for line in lines(out)] == ["shown"]
+
+
 @pytest.mark.parametrize("form", [LogFormat.JSON, LogFormat.CONSOLE])
 def test_a_traceback_does_not_show_local_variables(out: io.StringIO, form: LogFormat) -> None:
     configure_logging(form=form, stream=out)

@@ -36,6 +36,28 @@ async def test_one_update_for_many_is_fetched_and_serialised_once() -> None:
     assert log.asked == [["group-a.yml", "group-b.yml"]]
 
 
+async def test_those_who_waited_for_an_update_go_on_together() -> None:
+    log = FakeLog()
+    log.edit({"group-a.yml": b"a"})
+    updates = Updates(log)
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(bodies(updates, wanted({"group-a.yml": b"a"})), name=f"{at}") for at in range(50)]
+        await asked[0]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert all(task.done() for task in asked)
+
+
+async def test_when_it_can_not_be_made_the_next_one_tries() -> None:
+    log = FakeLog(away=Unavailable.of("", Reason.DATABASE_UNAVAILABLE, "away"))
+    log.edit({"group-a.yml": b"a"})
+    updates, difference = Updates(log), wanted({"group-a.yml": b"a"})
+    failed = await asyncio.gather(*(bodies(updates, difference) for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in failed] == [Unavailable] * 3
+    log.away = None
+    assert len(await bodies(updates, difference)) == 1
+
+
 async def test_a_content_that_was_fetched_is_not_fetched_again() -> None:
     log = FakeLog()
     log.edit({"group-a.yml": b"a", "group-b.yml": b"b"})

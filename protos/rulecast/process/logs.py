@@ -49,7 +49,8 @@ def configure_logging(
     out = stream or sys.stderr
     console = form is LogFormat.CONSOLE or (form is LogFormat.AUTO and out.isatty())
     structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # first of all, so that a line that nobody wants costs nothing
+        processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,

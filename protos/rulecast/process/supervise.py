@@ -1,7 +1,6 @@
 """The life of a process: named tasks that live and end together, and the signals that end them."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -44,7 +43,6 @@ async def supervise(
                 failed.append(name)
         stop.set()
 
-    _keep_what_is_made()
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(run(name, task), name=name) for name, task in tasks.items()]
         with _Signals(stop, running):
@@ -53,15 +51,6 @@ async def supervise(
             await asyncio.wait(running)
             late.cancel()
     return FAILED if failed else 0
-
-
-def _keep_what_is_made() -> None:
-    """Modules, descriptors and all that the process is made of lives as long as it does.
-
-    To look through it for garbage would stop everything for 0.1 s now and then.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 class _Signals:
