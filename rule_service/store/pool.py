@@ -45,10 +45,14 @@ class _PoolConnection(WatchedConnection):
 
 
 class Session:
-    """A connection whose refusals are RulecastErrors. For one task at a time."""
+    """A connection whose refusals are RulecastErrors. For one task at a time.
 
-    def __init__(self, connection: Connection) -> None:
+    patient: see `Database.transaction`.
+    """
+
+    def __init__(self, connection: Connection, *, patient: bool = True) -> None:
         self._connection = connection
+        self._patient = patient
 
     async def rows(self, sql: str, *args: object) -> list[Row]:
         try:
@@ -86,7 +90,8 @@ class Session:
         return _touched(status)
 
     def _in_our_words(self, error: BaseException, *, deleting: bool = False) -> BaseException:
-        return refusal(error, deleting=deleting, closed=_closed(self._connection)) or error
+        closed = _closed(self._connection)
+        return refusal(error, deleting=deleting, closed=closed, racing=not self._patient) or error
 
 
 class Database:
@@ -111,13 +116,14 @@ class Database:
     async def transaction(self, *, rollback: bool = False, patient: bool = True) -> AsyncIterator[Session]:
         """A READ COMMITTED transaction: committed at the end of the block, or rolled back if asked for or on an error.
 
-        patient: waits for rows that others hold. Raises Unavailable. Its message says so when it is not known whether
+        patient: waits for rows that others hold. One that does not may meet what others are about to write; whatever it
+        then can not write is a Conflict. Raises Unavailable. Its message says so when it is not known whether
         the commit arrived.
         """
         # not a stricter level: waiting for the commit lock would then end in a serialisation failure
         mode = "READ COMMITTED" if patient else f"READ COMMITTED; {IMPATIENT}"
         async with self._acquired() as connection, _transaction(connection, mode, rollback=rollback):
-            yield Session(connection)
+            yield Session(connection, patient=patient)
 
     async def close(self) -> None:
         """Ends all connections, those that are busy after 5 seconds too."""

@@ -118,17 +118,20 @@ Refused = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClient
 """Everything that asyncpg raises by itself."""
 
 
-def refusal(error: BaseException, *, deleting: bool = False, closed: bool = False) -> RulecastError | None:
+def refusal(
+    error: BaseException, *, deleting: bool = False, closed: bool = False, racing: bool = False
+) -> RulecastError | None:
     """What a caller is to be told; None for an error that is a mistake of ours.
 
     deleting: the statement deletes rows, so that a foreign key that is hurt means: still in use.
     closed: the connection is closed, so that any complaint of asyncpg about its state means: lost.
+    racing: nothing was locked, so that a constraint may be hurt by what another transaction has written meanwhile.
     """
     if isinstance(error, _LOST) or (
         closed and isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError))
     ):
         return unavailable(error)
-    if isinstance(error, _RACES):
+    if isinstance(error, _RACES) or (racing and isinstance(error, asyncpg.IntegrityConstraintViolationError)):
         return Conflict.of("", Reason.CONCURRENT_CHANGE, "somebody else changed the same thing meanwhile: try again")
     if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
         message = f"the database's schema is not up to date ({error}); `rule-service migrate` brings it there"

@@ -291,3 +291,18 @@ async def test_a_dry_run_without_the_lock_gives_way(store: PostgresStore) -> Non
                 await dry.update_namespace(Namespace("env", "env", 2))
         assert refused.value.reason is Reason.CONCURRENT_CHANGE
     assert (await store.all_namespaces())["env"].policy_priority == 1
+
+
+async def test_what_a_dry_run_without_the_lock_meets_of_others_is_a_conflict(pool: Database) -> None:
+    """And a mistake of ours where nobody else could have written it."""
+    twice = """
+        INSERT INTO deleted_resources (kind, resource_id, value, refers_to, deleted_at)
+        SELECT 'group', 'g', '{}', '{}', now() FROM generate_series(1, 2)
+    """
+    with pytest.raises(Conflict) as refused:
+        async with pool.transaction(rollback=True, patient=False) as session:
+            await session.run(twice)
+    assert refused.value.reason is Reason.CONCURRENT_CHANGE
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with pool.transaction(rollback=True) as session:
+            await session.run(twice)

@@ -133,7 +133,7 @@ async def test_an_error_arrives_with_all_it_said() -> None:
         assert isinstance(error, NotFound)
         assert error.reason is Reason.DEPLOYER_NOT_FOUND
         assert error.violations[0].field == "deployer_id"
-        assert up.handled(MANIFEST, "NOT_FOUND") == 1
+        await wait_for(lambda: up.handled(MANIFEST, "NOT_FOUND") == 1)
 
 
 async def test_an_unexpected_exception_is_internal_and_says_nothing_of_the_inside() -> None:
@@ -143,7 +143,7 @@ async def test_an_unexpected_exception_is_internal_and_says_nothing_of_the_insid
 
         assert raised.value.code() is grpc.StatusCode.INTERNAL
         assert "secret" not in str(raised.value)
-        assert up.handled(MANIFEST, "INTERNAL") == 1
+        await wait_for(lambda: up.handled(MANIFEST, "INTERNAL") == 1)
 
 
 async def test_a_handler_may_abort_by_itself() -> None:
@@ -152,7 +152,7 @@ async def test_a_handler_may_abort_by_itself() -> None:
             await pb_grpc.DistributionServiceStub(channel).GetManifest(pb.GetManifestRequest(deployer_id="abort"))
 
         assert (raised.value.code(), raised.value.details()) == (grpc.StatusCode.OUT_OF_RANGE, "by hand")
-        assert up.handled(MANIFEST, "OUT_OF_RANGE") == 1
+        await wait_for(lambda: up.handled(MANIFEST, "OUT_OF_RANGE") == 1)
 
 
 async def test_a_request_id_is_taken_from_the_client_or_made() -> None:
@@ -208,7 +208,7 @@ async def test_a_stream_goes_both_ways_and_its_error_arrives() -> None:
         assert isinstance(answer, pb.SyncResponse)
         assert answer.drain.message == "hello"
         assert isinstance(from_rpc_error(raised.value), NotFound)
-        assert up.handled(SYNC, "NOT_FOUND") == 1
+        await wait_for(lambda: up.handled(SYNC, "NOT_FOUND") == 1)
 
 
 async def test_a_client_that_goes_away_cancels_the_handler() -> None:
