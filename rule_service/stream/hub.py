@@ -6,6 +6,7 @@ a failover has lost commits) all streams are drained, so that the deployers comp
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -31,6 +32,8 @@ POLL: Final = 10.0
 COMPARE_EVERY: Final = 300.0
 """Seconds between two comparisons of the whole manifest."""
 MAX_STREAMS: Final = 10_000
+TOLD_ONE_BY_ONE: Final = 100
+"""Streams: with more of them a change is not worth a log line for each, where all goes well."""
 HASHED_INLINE: Final = 2_000
 """The hash over so many files takes a few milliseconds; over more it is made beside the event loop."""
 
@@ -107,6 +110,11 @@ class Hub:
     def streams(self) -> Mapping[str, Follower]:
         """The streams to this replica, by deployer."""
         return self._streams
+
+    @property
+    def routine(self) -> int:
+        """The level of a log line on what each stream does with each change."""
+        return logging.INFO if len(self._streams) <= TOLD_ONE_BY_ONE else logging.DEBUG
 
     @property
     def entries(self) -> Mapping[str, Entry]:

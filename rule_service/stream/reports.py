@@ -1,6 +1,7 @@
 """What a deployer says on its stream: recorded under its epoch, and noted for what is to be sent next."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence, Sized
 from typing import Final
@@ -94,9 +95,8 @@ class Reports:
             delivery.note(state=_State.Name(status.state))
             delivery.end()
             states = _count(fates)
-            # what went well shows in metrics and rollouts; only of trouble a line for each deployer is worth its place
-            log = _log.info if states.keys() - {FateState.ACTIVE} else _log.debug
-            log("update answered", nonce=answered.nonce, revision=revision, states=states)
+            level = logging.INFO if states.keys() - {FateState.ACTIVE} else self._hub.routine
+            _log.log(level, "update answered", nonce=answered.nonce, revision=revision, states=states)
 
     async def _heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         disk = messages.sha256(heartbeat.manifest_hash, "heartbeat.manifest_hash")

@@ -198,8 +198,8 @@ class Sender:
             return False
         self._standing.all_sent(update.nonce, self._now())
         self._parts.metrics.sent(sum(map(len, bodies)))
-        # a line for each of a thousand deployers and each change: for whoever looks into one of them
-        _log.debug(
+        _log.log(
+            self._parts.hub.routine,
             "update sent",
             nonce=update.nonce,
             revision=difference.to_revision,
