@@ -272,12 +272,15 @@ async def test_a_cut_stream_lets_the_next_process_in_soon(database: str, store: 
 async def test_the_same_process_takes_over_and_the_old_stream_is_ended(database: str, store: PostgresStore) -> None:
     deployer = FakeDeployer()
     async with stream_replica(database) as replica, deployer.connected(replica.address) as old:
-        await old.take()
+        revision = await put(store, everywhere=A)
+        await old.follow_to(revision)
+        # its last word was heard: else the stream would end with that its epoch is over
+        await until_taken_up(store, revision)
         async with deployer.connected(replica.address) as new:
             assert (await drained(old)).epoch == 1
             await new.take()
-            await put(store, everywhere=A)
-            assert (await new.take()).puts == {"global.yml": A}
+            await put(store, everywhere=B)
+            assert (await new.take()).puts == {"global.yml": B}
 
 
 async def drained(stream: Connected) -> pb.SyncResponse:
