@@ -45,12 +45,13 @@ def explain_rule(rule: AlertRule, index: WorldIndex, labels: Mapping[str, str] |
     """All about one rule; with labels also whether it evaluates a series that has them, and if not, why not."""
     resolution = resolve(index.world, labels) if labels is not None else None
     rendered = render_rule(rule, index) if rule.enabled else None
+    merged = merge_config(rule, index)
     return Explanation(
         rule=rule,
-        merged=merge_config(rule, index),
+        merged=merged,
         matchers=scope_matchers(rule, index),
         rendered=rendered,
-        warnings=rendered.warnings if rendered is not None else _warnings_of_disabled(rule, index),
+        warnings=rendered.warnings if rendered is not None else _warnings_of_disabled(rule, merged, index),
         resolution=resolution,
         verdict=_verdict(rule, index, labels, resolution) if labels is not None and resolution is not None else "",
     )
@@ -69,12 +70,12 @@ def effective_rules(worlds: Iterable[KeyWorld], labels: Mapping[str, str]) -> tu
     return tuple(effective)
 
 
-def _warnings_of_disabled(rule: AlertRule, index: WorldIndex) -> tuple[RuleWarning, ...]:
+def _warnings_of_disabled(rule: AlertRule, merged: Merged, index: WorldIndex) -> tuple[RuleWarning, ...]:
     """What it is rendered from may have changed since it was saved (docs/decisions/0012)."""
     try:
         return render_rule(rule, index).warnings
     except RulecastError as error:
-        return tuple(
+        can_not = (
             RuleWarning(
                 WarningCode.CAN_NOT_BE_ENABLED,
                 f"it is disabled, and can not be enabled as it is: {each.field}: {each.message}",
@@ -82,6 +83,7 @@ def _warnings_of_disabled(rule: AlertRule, index: WorldIndex) -> tuple[RuleWarni
             )
             for each in error.violations
         )
+        return (*merged.warnings, *can_not)
 
 
 def _verdict(rule: AlertRule, index: WorldIndex, labels: Mapping[str, str], resolution: Resolution) -> str:

@@ -74,6 +74,15 @@ def test_a_disabled_rule_that_could_not_be_enabled_says_why() -> None:
     assert 'parameters[threshold]: rule "group-dev" would inherit this from rule "global": ' in warning.message
 
 
+def test_a_disabled_rule_that_could_not_be_enabled_says_what_it_ignores_too() -> None:
+    above = rule("global", config={"parameters": {"other": "x"}})
+    broken = replace(SPEC, query="cpu > {{ .missing }}")
+    off = rule("group:dev", spec=broken, enabled=False)
+    both = world((above, off), ENV)
+    codes = [warning.code for warning in explain_rule(off, WorldIndex(both)).warnings]
+    assert codes == [WarningCode.PARAMETER_IGNORED, WarningCode.CAN_NOT_BE_ENABLED]
+
+
 def test_a_disabled_rule_is_warned_of_as_if_it_were_enabled() -> None:
     off = rule("group:dev", spec=replace(SPEC, query="absent(cpu) > {{ .threshold }}"), enabled=False)
     on_rule = replace(off, enabled=True)
