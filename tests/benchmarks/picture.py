@@ -29,6 +29,7 @@ FACTS = (
     "stored_per_second",
     "memory_mb",
     "memory_when_staged_mb",
+    "database_mb",
     "kb_per_stream",
 )
 STAGES = {

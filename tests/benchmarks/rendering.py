@@ -93,6 +93,7 @@ async def full(bench: Bench, name: str, count: int) -> AsyncIterator[Figure]:
                 await asking
             assert (answer.files_generated, list(answer.errors)) == (count // GROUP_SIZE, [])
             assert await connection.fetchval(_ALL_FILES) == before, "everything is as it was rendered before"
+            database = await connection.fetchval("SELECT pg_database_size(current_database())")
             floor = await _store_again(connection)
         finally:
             await connection.close()
@@ -110,6 +111,7 @@ async def full(bench: Bench, name: str, count: int) -> AsyncIterator[Figure]:
             "rendered_per_second": round(rate),
             "stored_per_second": round(count / took),
             "memory_mb": round(memory / 1e6),
+            "database_mb": round(database / 1e6),
         },
     )
     yield Figure(
