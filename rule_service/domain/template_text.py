@@ -18,10 +18,11 @@ from rule_service.domain.wording import shown
 from rulecast.errors import InvalidInput
 from rulecast.reasons import Reason
 
-_STRINGS = r""""(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+'|`[^`]*+`"""
+# atomic groups, no possessive ones: before Python 3.11.5 these keep what the last try took, although it failed
+_STRINGS = r""""(?>(?:[^"\\\n]++|\\.)*)"|'(?>(?:[^'\\\n]++|\\.)*)'|`[^`]*+`"""
 _TRIM = r"(?:-[ \t\r\n]+)?"
 _COMMENT = rf"\{{\{{{_TRIM}/\*.*?\*/(?:[ \t\r\n]+-)?\}}\}}"
-_CODE = rf"\{{\{{(?!{_TRIM}/\*)(?:[^\"'`}}]++|{_STRINGS}|\}}(?!\}}))*+\}}\}}"
+_CODE = rf"\{{\{{(?!{_TRIM}/\*)(?>(?:[^\"'`}}]++|{_STRINGS}|\}}(?!\}}))*)\}}\}}"
 _ACTION = re.compile(f"{_COMMENT}|{_CODE}", re.DOTALL)
 _STRING = re.compile(_STRINGS, re.DOTALL)
 _KEYWORD = re.compile(rf"\{{\{{{_TRIM}[ \t\r\n]*(if|with|range|block|define|end)\b")

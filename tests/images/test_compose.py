@@ -10,7 +10,7 @@ import pytest
 from deploy.local.demo import HOSTS
 from deploy.local.story import PUBLISHED
 from deploy.local.table import firing_in
-from tests.support.containers import BUILD, compose, docker, inspect, need_engine
+from tests.support.containers import BUILD, compose, docker, inspect, logs, need_engine
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(4000)]
@@ -27,7 +27,8 @@ def project() -> Iterator[str]:
     try:
         compose("up", "--detach", timeout=600)
         id = of("demo")
-        assert docker("wait", id, timeout=300).stdout.strip() == "0", compose("logs", check=False).stdout[-5000:]
+        told = docker("wait", id, timeout=300).stdout.strip() == "0"
+        assert told, f"{logs(id)}\n{compose('logs', check=False).stdout[-5000:]}"
         yield docker("logs", id).stdout
     finally:
         compose("down", "--volumes", timeout=300)

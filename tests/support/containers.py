@@ -24,12 +24,8 @@ def docker(*arguments: str, timeout: float = 120, check: bool = True) -> subproc
 
 
 def compose(*arguments: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Compose on deploy/compose.yaml: the plugin of the docker command, or the program docker-compose."""
-    with_plugin = _run(["docker", "compose", "version"], 60, check=False).returncode == 0
-    program = ["docker", "compose"] if with_plugin else ["docker-compose"]
-    if not with_plugin and shutil.which("docker-compose") is None:
-        pytest.fail("there is neither `docker compose` nor docker-compose here, and this test needs one")
-    return _run([*program, "--file", "deploy/compose.yaml", *arguments], timeout, check)
+    """Compose 2 on deploy/compose.yaml: the plugin of the docker command, or the program docker-compose."""
+    return _run([*_compose(), "--file", "deploy/compose.yaml", *arguments], timeout, check)
 
 
 def need_engine() -> None:
@@ -72,6 +68,17 @@ def health(id: str) -> str:
 def logs(id: str) -> str:
     done = docker("logs", id)
     return done.stdout + done.stderr
+
+
+def _compose() -> list[str]:
+    if _run(["docker", "compose", "version"], 60, check=False).returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose") is None:
+        pytest.fail("there is neither `docker compose` nor docker-compose here, and this test needs one")
+    version = _run(["docker-compose", "version", "--short"], 60, check=True).stdout.strip()
+    if version.removeprefix("v").startswith("1."):
+        pytest.fail(f"docker-compose is {version} here, which cannot read deploy/compose.yaml: it needs Compose 2")
+    return ["docker-compose"]
 
 
 def _run(command: Sequence[str], timeout: float, check: bool) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # what nests, and what hides it: strings and comments, closed or not
 _NESTING = re.compile(
     r"""(?P<open>[(\[{]) | (?P<close>[)\]}])
-      | "(?:[^"\\\n]++|\\.)*+"? | '(?:[^'\\\n]++|\\.)*+'? | `[^`]*+`? | \#[^\r\n]*+""",
+      | "(?>(?:[^"\\\n]++|\\.)*)"? | '(?>(?:[^'\\\n]++|\\.)*)'? | `[^`]*+`? | \#[^\r\n]*+""",
     re.VERBOSE,
 )
 
