@@ -138,12 +138,18 @@ async def test_one_id_leads_from_the_answer_to_every_line(
                 assert "by-hand/2" in await refused.text()
             async with session.get(here.first.url + "/api/v1/nothing", headers={"X-Request-Id": "x" * 129}) as unknown:
                 assert (unknown.status, len(unknown.headers["X-Request-Id"])) == (404, 32)
+            for query, status in (("", 200), ("?group_id=none", 404)):
+                async with session.get(here.first.url + "/api/v1/sd/prometheus" + query) as polled:
+                    assert polled.status == status
         await here.becomes_active(revision)
 
         service = tmp_path / "replica.log"
         method = "/rulecast.v1.AlertRuleService/CreateAlertRule"
         assert logged(service, "rpc", request_id="by-hand/1", method=method, code="OK", revision=revision)
         assert logged(service, "http request refused", request_id="by-hand/2", reason="FIELD_INVALID")
+        # Prometheus asks every few seconds
+        polls = [line for line in log_of(service) if line.get("method", "").endswith("/ListScrapeTargets")]
+        assert [line["code"] for line in polls] == ["NOT_FOUND"]
         updates = [line for line in log_of(service) if line["event"] == "update sent" and line["revision"] == revision]
         nonce = updates[-1]["nonce"]
         deployer = tmp_path / "deployer.log"

@@ -184,6 +184,7 @@ async def test_refusals_are_counted_and_logged_by_their_reason() -> None:
             for deployer in ("missing", "missing", "broken"):
                 with pytest.raises(grpc.aio.AioRpcError):
                     await stub.GetManifest(pb.GetManifestRequest(deployer_id=deployer))
+            await wait_for(lambda: up.handled(MANIFEST, "INTERNAL") == 1)
 
         counted = up.registry.get_sample_value
         labels = {"grpc_service": NAME, "reason": "DEPLOYER_NOT_FOUND"}

@@ -29,7 +29,8 @@ It is in every line that is logged for the call, and is answered in the trailing
 """
 
 _REQUEST_ID_FORM: Final = re.compile(r"[!-~]{1,128}")
-_QUIET: Final = ("/grpc.health.", "/grpc.reflection.")
+_QUIET: Final = ("/grpc.health.", "/grpc.reflection.", "/rulecast.v1.DiscoveryService/")
+"""What machines ask every few seconds: worth a line where it is refused."""
 _OURS_TO_MEND: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS})
 
 _log = structlog.get_logger()
@@ -177,7 +178,7 @@ def _read(request: Any, deserializer: Callable[[bytes], Any] | None) -> Any:
 
 
 def _log_access(method: str, code: grpc.StatusCode, refused: RulecastError | None, seconds: float, peer: str) -> None:
-    level = "debug" if method.startswith(_QUIET) else "error" if code in _OURS_TO_MEND else "info"
+    level = "debug" if method.startswith(_QUIET) and refused is None else "error" if code in _OURS_TO_MEND else "info"
     why = {} if refused is None else {"reason": refused.reason, "field": refused.violations[0].field}
     getattr(_log, level)("rpc", method=method, code=code.name, **why, seconds=round(seconds, 6), peer=peer)
 
