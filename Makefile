@@ -65,7 +65,7 @@ prove: setup ## the long campaigns
 faults: setup ## 300 random kill -9 under a stream of edits (ARGS='--kills 40 --seed 7')
 	$(PY) -m tests.faults.campaign $(ARGS)
 
-bench: setup ## how fast it is, beside what Prometheus itself needs; about an hour (ARGS='edit_rpc_* writes' for some)
+bench: setup ## how fast it is, beside what Prometheus itself needs; a quarter of an hour (ARGS='edit_rpc_* writes' for some)
 	$(PY) -m tests.benchmarks $(ARGS)
 
 bench-quick: setup ## the same in a few minutes: fewer repetitions, and not the largest
