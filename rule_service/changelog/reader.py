@@ -42,6 +42,7 @@ class PostgresChangeLog:
                 """,
                 position.revision,
             )
+        assert rows, "the migrations make the row"
         newest = _position(rows[0])
         if newest == position:
             return FileChanges(newest, {})

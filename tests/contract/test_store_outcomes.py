@@ -193,7 +193,7 @@ async def test_one_whose_stream_ends_takes_no_other_with_it(
         first = tasks.create_task(deployers.record_outcomes(ids[0], 1, 7, HASH, []), name="first")
         await held.wait()
         leader, *others = [tasks.create_task(deployers.record_outcomes(id, 1, 7, HASH, []), name=id) for id in ids[1:]]
-        await asyncio.sleep(0)
+        await wait_for(lambda: (group := deployers._outcomes._gathered) is not None and len(group.reports) == 5)
         leader.cancel()
         await asyncio.wait([leader])
         go_on.set()

@@ -356,6 +356,28 @@ async def test_revisions_without_files_are_recorded_together() -> None:
 
 
 @virtual_time
+async def test_a_burst_goes_in_one_update_after_a_pause_and_the_next_edit_at_once() -> None:
+    async with confirmed(with_file()) as world:
+        world.edit(a=b"1")
+        await asyncio.sleep(1.0)  # for which the deployer applies it
+        world.edit(a=b"2")
+        await settled()
+        assert world.take().to_revision == 2
+        await settled()
+        for id in ("b", "c"):
+            world.edit(**{id: b"3"})
+            await asyncio.sleep(0.2)
+        assert world.kinds() == []
+        await asyncio.sleep(0.1)
+        burst = world.take()
+        assert burst.puts.keys() == {"group-a.yml", "group-b.yml", "group-c.yml"}
+        await settled()
+        world.edit(a=b"4")
+        await settled()
+        assert world.take().puts == {"group-a.yml": b"4"}
+
+
+@virtual_time
 async def test_an_outcome_is_recorded_once_the_database_is_back() -> None:
     async with streaming(with_file()) as world:
         world.leases.refuse = [AWAY, AWAY]
