@@ -98,6 +98,11 @@ class WorldIndex:
         return self._matchers[asked]
 
     @cached_property
+    def labels(self) -> frozenset[str]:
+        """Those of the namespaces."""
+        return frozenset(namespace.label for namespace in self.world.namespaces.values())
+
+    @cached_property
     def ruled_namespaces(self) -> tuple[Namespace, ...]:
         """The namespaces with a rule of the key, at the namespace or at one of its groups, by id."""
         scopes = (rule.scope for rule in self.world.rules)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 LONGEST = 1024
 """Characters. A long text can have found much in it, and memory is for what comes often."""
@@ -31,3 +32,18 @@ def remembered(
         return call
 
     return decorate
+
+
+class Same(Generic[T]):
+    """An argument by which something is remembered: found again by the very same value, and by none that is equal."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)

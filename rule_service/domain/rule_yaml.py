@@ -5,9 +5,10 @@ scalar could be read as something else (`yes`, `1e3`, U+2028 as a line break), t
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rule_service.domain.form import Form
 from rule_service.domain.remembered import remembered
 
 # Read as a string by YAML 1.1 and 1.2, in block context: starts with a letter, `_` or `(`, has no `: ` and no ` #`;
@@ -48,16 +49,59 @@ def rule_fragment(
     annotations: Mapping[str, str],
 ) -> str:
     """One alerting rule, indented to stand in a group. None leaves a field out; maps are written by name."""
-    lines = [f"      - alert: {scalar(alert_name, 10)}", f"        expr: {scalar(expr, 10)}"]
+    form = rule_form(
+        alert_name,
+        for_duration=for_duration,
+        keep_firing_for=keep_firing_for,
+        labels=labels,
+        annotations=annotations,
+    )
+    return form.filled(expr_scalar(expr))
+
+
+def rule_form(
+    alert_name: str,
+    *,
+    for_duration: str | None,
+    keep_firing_for: str | None,
+    labels: Mapping[str, str | None],
+    annotations: Mapping[str, str | None],
+) -> Form:
+    """`rule_fragment` with a blank for an `expr_scalar`, and then one for a `value_scalar` at each None in the maps."""
+    return Form(_fragment_parts(alert_name, for_duration, keep_firing_for, labels, annotations))
+
+
+def _fragment_parts(
+    alert_name: str,
+    for_duration: str | None,
+    keep_firing_for: str | None,
+    labels: Mapping[str, str | None],
+    annotations: Mapping[str, str | None],
+) -> Iterator[str | None]:
+    yield f"      - alert: {scalar(alert_name, 10)}\n        expr: "
+    yield None
+    yield "\n"
     if for_duration is not None:
-        lines.append(f"        for: {scalar(for_duration, 10)}")
+        yield f"        for: {scalar(for_duration, 10)}\n"
     if keep_firing_for is not None:
-        lines.append(f"        keep_firing_for: {scalar(keep_firing_for, 10)}")
+        yield f"        keep_firing_for: {scalar(keep_firing_for, 10)}\n"
     for title, values in (("labels", labels), ("annotations", annotations)):
         if values:
-            lines.append(f"        {title}:")
-            lines.extend(f"          {key(name)}: {scalar(values[name], 12)}" for name in sorted(values))
-    return "\n".join(lines) + "\n"
+            yield f"        {title}:\n"
+        for name, value in sorted(values.items()):
+            yield f"          {key(name)}: "
+            yield value_scalar(value) if value is not None else None
+            yield "\n"
+
+
+def expr_scalar(expr: str) -> str:
+    """The expression of a rule, as it stands in a fragment."""
+    return scalar(expr, 10)
+
+
+def value_scalar(value: str) -> str:
+    """The value of a label or an annotation, as it stands in a fragment."""
+    return scalar(value, 12)
 
 
 def name_in(fragment: str) -> str:

@@ -44,13 +44,13 @@ def check_query(text: str) -> Checked:
     return Checked(shape, *_ask_parser(text))
 
 
-def check_with_matchers(text: str, before: Checked) -> None:
+def check_with_matchers(text: str, before: Verdict) -> None:
     """Checks what has become of a checked query that was given matchers. Raises as `check_query`.
 
     Matchers add no operator and no nesting. So where promql-parser took both, the shape need not be found once more.
     """
     check_limits(text)
-    if before.verdict is not Verdict.ACCEPTED or _ask_parser(text)[0] is not Verdict.ACCEPTED:
+    if before is not Verdict.ACCEPTED or _ask_parser(text)[0] is not Verdict.ACCEPTED:
         check_query(text)
 
 
