@@ -151,7 +151,7 @@ def _query_warnings(query: ReadyQuery, scoped: Scoped, source: RenderInput) -> I
             WarningCode.PARSER_DISAGREES, f"promql-parser refuses this query ({query.message}); promtool decides"
         )
     if source.matchers.own:
-        for risk in query.risks:
+        for risk in query.outline.risks:
             yield RuleWarning(risk.risk, risk.message, risk.position)
     elif source.matchers.all and not scoped.selectors_scoped:
         yield RuleWarning(

@@ -58,8 +58,9 @@ class Settled:
         """Raises InvalidInput or LimitExceeded for the field `query`."""
         if self._query is None:
             spec = self._spec
-            text = render_query(spec.query, spec.parameters, self._config.parameters, "query")
-            self._query = ready_query(text, spec.scope_mode, spec.scope_exclude_metrics, self._scope_labels)
+            rendered = render_query(spec.query, spec.parameters, self._config.parameters, "query")
+            modes = spec.scope_mode, spec.scope_exclude_metrics, self._scope_labels
+            self._query = ready_query(rendered.text, rendered.outline, *modes)
         return self._query
 
     @property

@@ -35,7 +35,7 @@ VALUES: dict[str, ParameterValue] = {
 
 
 def render(query: str, **values: ParameterValue) -> str:
-    return render_query(query, PARAMETERS, {**VALUES, **values}, "spec.query")
+    return render_query(query, PARAMETERS, {**VALUES, **values}, "spec.query").text
 
 
 def refusal(query: str, **values: ParameterValue) -> InvalidInput:
@@ -235,7 +235,7 @@ def test_a_missing_value_is_named() -> None:
 
 
 def test_values_that_are_not_asked_for_may_be_missing_or_undeclared() -> None:
-    assert render_query("m > {{ .n }}", PARAMETERS, {"n": 1.0, "other": "x"}, "q") == "m > 1"
+    assert render_query("m > {{ .n }}", PARAMETERS, {"n": 1.0, "other": "x"}, "q").text == "m > 1"
 
 
 def test_a_value_is_checked_before_it_is_written() -> None:
@@ -320,7 +320,7 @@ def test_a_value_arrives_exactly_or_is_refused(
 ) -> None:
     values = {"s": s, "r": r, "l": names[0], "m": names[1], "d": d, "n": n}
     try:
-        rendered = render_query(template, PARAMETERS, values, "spec.query")
+        rendered = render_query(template, PARAMETERS, values, "spec.query").text
     except (InvalidInput, LimitExceeded):
         return
     strings = [rendered[start:end] for kind, start, end in tokenize(rendered) if kind is TokenKind.STRING]

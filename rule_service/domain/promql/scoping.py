@@ -67,6 +67,11 @@ class Scopable:
     labels: frozenset[str]
     pieces: tuple[str, ...]
 
+    def of(self, text: str) -> "Scopable":
+        """The same for a text that has the same selectors at the same places."""
+        pieces, _ = _taken_apart(text, self.marked, lambda _: MARK)
+        return Scopable(text, self.mode, self.marked, self.selectors, self.total, self.labels, pieces)
+
     def asks_for(self, matchers: Iterable[Matcher]) -> bool:
         """Whether the author's matchers are on a label of these too, so that one has to be held against the other."""
         return not self.labels.isdisjoint([matcher.label for matcher in matchers])
