@@ -1,7 +1,6 @@
 """From a rule and its world to the alerting rule that Prometheus evaluates (DESIGN 1.3)."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from rule_service.domain.promql.scoping import Scoped
 from rule_service.domain.remembered import remembered
 from rule_service.domain.rule_yaml import expr_scalar, value_scalar
 from rule_service.domain.scope import ScopeMatchers, in_words, scope_matchers
-from rule_service.domain.settled import RULE_ANNOTATION, settled
+from rule_service.domain.settled import RULE_ANNOTATION, json_text, settled
 from rule_service.domain.template import render_text
 from rule_service.domain.warning import RuleWarning, WarningCode
 from rulecast.errors import InvalidInput
@@ -118,7 +117,7 @@ def render(source: RenderInput) -> RenderedRule:
     scoped = query.scope(source.matchers.all, source.matchers.own)
     texts = alike.texts
     added = {} if label is None else {label: _label_text(value, label)}
-    digest = _digest(texts.digested.filled(*map(json.dumps, (scoped.text, *added.values()))))
+    digest = _digest(texts.digested.filled(*map(json_text, (scoped.text, *added.values()))))
     proof = f"{source.rule_id}@{digest}"
     return RenderedRule(
         source.rule_id,

@@ -89,9 +89,17 @@ def _fragment_parts(
         if values:
             yield f"        {title}:\n"
         for name, value in sorted(values.items()):
-            yield f"          {key(name)}: "
-            yield value_scalar(value) if value is not None else None
-            yield "\n"
+            if value is not None:
+                yield _line(value, name)
+            else:
+                yield f"          {key(name)}: "
+                yield None
+                yield "\n"
+
+
+@remembered(8_192)
+def _line(value: str, name: str) -> str:
+    return f"          {key(name)}: {value_scalar(value)}\n"
 
 
 def expr_scalar(expr: str) -> str:

@@ -14,12 +14,15 @@ from rule_service.domain.form import Form
 from rule_service.domain.model import AlertSpec, Config, ParameterValue
 from rule_service.domain.names import check_rule_label
 from rule_service.domain.promql.ready import ReadyQuery, ready_query
-from rule_service.domain.remembered import Same
+from rule_service.domain.remembered import Same, remembered
 from rule_service.domain.rule_yaml import rule_form
 from rule_service.domain.template import render_query, render_text
 
 RULE_ANNOTATION = "rulecast_rule"
 """`<rule id>@<digest>`: by it a deployer proves which content Prometheus runs. No config may set it."""
+
+json_text = json.JSONEncoder().encode
+"""`json.dumps` of a text, without looking at its settings each time."""
 
 LONGEST = 4_096
 """Characters of the texts of what is remembered. Memory is for what comes often."""
@@ -133,7 +136,12 @@ def _size(texts: Mapping[str, str]) -> int:
 
 
 def _duration(text: str | None, field: str) -> str | None:
-    milliseconds = parse_duration(text, field) if text is not None else 0
+    return _formatted(text, field) if text is not None else None
+
+
+@remembered(1_024)
+def _formatted(text: str, field: str) -> str | None:
+    milliseconds = parse_duration(text, field)
     return format_duration(milliseconds) if milliseconds else None
 
 
@@ -141,15 +149,15 @@ def _digested(
     alert_name: str, durations: tuple[str | None, ...], maps: tuple[Mapping[str, str | None], ...]
 ) -> Iterator[str | None]:
     """As `json.dumps` writes a list of all these, maps as sorted lists of pairs; the expression comes second."""
-    yield f"[{json.dumps(alert_name)}, "
+    yield f"[{json_text(alert_name)}, "
     yield None
     for duration in durations:
-        yield f", {json.dumps(duration)}"
+        yield f", {json_text(duration)}" if duration is not None else ", null"
     for values in maps:
-        yield ", ["
-        for at, (name, value) in enumerate(sorted(values.items())):
-            yield f"{', ' if at else ''}[{json.dumps(name)}, "
-            yield json.dumps(value) if value is not None else None
-            yield "]"
-        yield "]"
+        separator = ", ["
+        for name, value in sorted(values.items()):
+            yield f"{separator}[{json_text(name)}, "
+            yield json_text(value) if value is not None else None
+            separator = "], "
+        yield "]]" if values else ", []"
     yield "]"
