@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from rule_service.domain.index import WorldIndex
-from rule_service.domain.model import AlertRule, Config, MergeStrategy, ParameterValue, Scope
+from rule_service.domain.model import AlertRule, AlertSpec, Config, MergeStrategy, ParameterValue, Scope
 from rule_service.domain.parameters import check_value
 from rule_service.domain.warning import RuleWarning, WarningCode
 from rulecast.errors import InvalidInput, Violation
@@ -56,20 +56,21 @@ class Layer(NamedTuple):
 class Merged:
     """config: complete; an empty label or annotation in it removes one.
 
-    layers: of which it consists, the weakest first. misfits: values that the rule inherits and its own parameters do
-    not allow. With one it can not be rendered.
+    inherited: what the rules above set, the most general first. misfits: values that the rule inherits and its own
+    parameters do not allow. With one it can not be rendered.
     """
 
+    rule: AlertRule
     config: Config
-    layers: tuple[Layer, ...]
-    warnings: tuple[RuleWarning, ...]
-    misfits: tuple[Violation, ...]
+    inherited: tuple[Layer, ...] = ()
+    warnings: tuple[RuleWarning, ...] = ()
+    misfits: tuple[Violation, ...] = ()
 
     @property
     def trace(self) -> tuple[TraceEntry, ...]:
         """One entry for each value of the config."""
         found: dict[tuple[str, str], list[Setting]] = {}
-        for rule, origin, config in self.layers:
+        for rule, origin, config in _layers(self.rule, self.inherited):
             for section, name, value in _values(config):
                 found.setdefault((section, name), []).append(Setting(value, rule.id, rule.scope, origin))
         return tuple(
@@ -81,12 +82,11 @@ class Merged:
 def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
     """The complete config of a rule, by its merge strategy and those of the rules above it."""
     above = _inherited(rule, index)
-    inherited = [Layer(each, Origin.CONFIG, _declared(rule, each.config)) for each in above]
-    layers = (*_own_defaults(rule), *inherited, Layer(rule, Origin.CONFIG, rule.config))
-    config = _merged([layer.config for layer in layers])
     if not above:
-        return Merged(config, layers, (), ())
-    return Merged(config, layers, tuple(_ignored(rule, above)), tuple(_misfits(rule, config, inherited)))
+        return Merged(rule, _merged(rule.spec, (rule.spec.defaults, rule.config)))
+    inherited = tuple(Layer(each, Origin.CONFIG, _declared(rule, each.config)) for each in above)
+    config = _merged(rule.spec, (rule.spec.defaults, *(layer.config for layer in inherited), rule.config))
+    return Merged(rule, config, inherited, tuple(_ignored(rule, above)), tuple(_misfits(rule, config, inherited)))
 
 
 def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
@@ -94,6 +94,8 @@ def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
     if rule.merge_strategy is MergeStrategy.OVERRIDE:
         return ()
     lineage = index.lineage(rule.scope)
+    if not lineage:
+        return ()
     overriding = [at for at, each in enumerate(lineage) if each.merge_strategy is MergeStrategy.OVERRIDE]
     return lineage[overriding[-1] :] if overriding else lineage
 
@@ -118,21 +120,29 @@ def _ignored(rule: AlertRule, above: Iterable[AlertRule]) -> Iterator[RuleWarnin
                 )
 
 
-def _own_defaults(rule: AlertRule) -> Iterator[Layer]:
-    spec = rule.spec
-    defaults = {each.name: each.default for each in spec.parameters if each.default is not None}
-    yield Layer(rule, Origin.PARAMETER_DEFAULT, Config(parameters=defaults))
-    if spec.severity:
-        yield Layer(rule, Origin.TEMPLATE_DEFAULTS, Config(labels={"severity": spec.severity}))
-    yield Layer(rule, Origin.TEMPLATE_DEFAULTS, spec.defaults)
+def _layers(rule: AlertRule, inherited: Iterable[Layer]) -> Iterator[Layer]:
+    """Whatever sets values, the weakest first."""
+    yield Layer(rule, Origin.PARAMETER_DEFAULT, Config(parameters=_parameter_defaults(rule.spec)))
+    yield Layer(rule, Origin.TEMPLATE_DEFAULTS, Config(labels=_severity(rule.spec)))
+    yield Layer(rule, Origin.TEMPLATE_DEFAULTS, rule.spec.defaults)
+    yield from inherited
+    yield Layer(rule, Origin.CONFIG, rule.config)
 
 
-def _merged(configs: Iterable[Config]) -> Config:
-    """The weakest first."""
+def _parameter_defaults(spec: AlertSpec) -> dict[str, ParameterValue]:
+    return {each.name: each.default for each in spec.parameters if each.default is not None}
+
+
+def _severity(spec: AlertSpec) -> dict[str, str]:
+    return {"severity": spec.severity} if spec.severity else {}
+
+
+def _merged(spec: AlertSpec, configs: Iterable[Config]) -> Config:
+    """configs: the weakest first."""
     for_duration = keep_firing_for = interval = None
-    labels: dict[str, str] = {}
+    labels = _severity(spec)
     annotations: dict[str, str] = {}
-    parameters: dict[str, ParameterValue] = {}
+    parameters = _parameter_defaults(spec)
     for config in configs:
         if config.for_duration is not None:
             for_duration = config.for_duration

@@ -157,9 +157,8 @@ def _query_warnings(query: ReadyQuery, scoped: Scoped, source: RenderInput) -> I
             WarningCode.EVERYWHERE,
             "no selector is scoped, so this global rule also fires where another rule of its key applies",
         )
-    own_labels = {matcher.label for matcher in source.matchers.own}
     for conflict in scoped.conflicts:
-        if conflict.matcher.label in own_labels:
+        if any(conflict.matcher.label == matcher.label for matcher in source.matchers.own):
             yield RuleWarning(
                 WarningCode.SCOPE_LABEL_IN_QUERY,
                 f"the query itself asks for {conflict.matcher}; the scope, {in_words(source.scope)}, is asked for too",
