@@ -1,6 +1,7 @@
 """Texts that are the same but for a few places."""
 
-from collections.abc import Iterable
+BLANK = "\0"
+"""Marks such a place. Neither JSON nor YAML has this character as itself."""
 
 
 class Form:
@@ -8,15 +9,8 @@ class Form:
 
     __slots__ = ("_pieces",)
 
-    def __init__(self, parts: Iterable[str | None]) -> None:
-        """parts: the text, with None for a blank."""
-        pieces = [""]
-        for part in parts:
-            if part is None:
-                pieces.append("")
-            else:
-                pieces[-1] += part
-        self._pieces = tuple(pieces)
+    def __init__(self, text: str) -> None:
+        self._pieces = text.split(BLANK)
 
     def filled(self, *values: str) -> str:
         """The text with a value in each blank."""

@@ -60,6 +60,8 @@ class WorldIndex:
                 return self._rules_at([GlobalScope()])
             case GroupScope(group_id):
                 group = self.world.groups[group_id]
+                if group.parent_id is None:
+                    return self._above_groups(group.namespace_id)
                 parents = [GroupScope(parent.id) for parent in reversed(list(self.ancestors(group)))]
                 return (*self._above_groups(group.namespace_id), *self._rules_at(parents))
             case _:
@@ -79,6 +81,8 @@ class WorldIndex:
 
     def covered_values(self, group_id: str) -> frozenset[str]:
         """The label values a group covers: its own and its descendants'."""
+        if not self.has_children(group_id):
+            return frozenset((self.world.groups[group_id].label_value,))
         values = set()
         open_groups = [self.world.groups[group_id]]
         while open_groups:

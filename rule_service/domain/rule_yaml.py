@@ -5,10 +5,10 @@ scalar could be read as something else (`yes`, `1e3`, U+2028 as a line break), t
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rule_service.domain.form import Form
+from rule_service.domain.form import BLANK, Form
 from rule_service.domain.remembered import remembered
 
 # Read as a string by YAML 1.1 and 1.2, in block context: starts with a letter, `_` or `(`, has no `: ` and no ` #`;
@@ -68,38 +68,20 @@ def rule_form(
     annotations: Mapping[str, str | None],
 ) -> Form:
     """`rule_fragment` with a blank for an `expr_scalar`, and then one for a `value_scalar` at each None in the maps."""
-    return Form(_fragment_parts(alert_name, for_duration, keep_firing_for, labels, annotations))
-
-
-def _fragment_parts(
-    alert_name: str,
-    for_duration: str | None,
-    keep_firing_for: str | None,
-    labels: Mapping[str, str | None],
-    annotations: Mapping[str, str | None],
-) -> Iterator[str | None]:
-    yield f"      - alert: {scalar(alert_name, 10)}\n        expr: "
-    yield None
-    yield "\n"
+    lines = [f"      - alert: {scalar(alert_name, 10)}\n        expr: {BLANK}\n"]
     if for_duration is not None:
-        yield f"        for: {scalar(for_duration, 10)}\n"
+        lines.append(f"        for: {scalar(for_duration, 10)}\n")
     if keep_firing_for is not None:
-        yield f"        keep_firing_for: {scalar(keep_firing_for, 10)}\n"
+        lines.append(f"        keep_firing_for: {scalar(keep_firing_for, 10)}\n")
     for title, values in (("labels", labels), ("annotations", annotations)):
         if values:
-            yield f"        {title}:\n"
-        for name, value in sorted(values.items()):
-            if value is not None:
-                yield _line(value, name)
-            else:
-                yield f"          {key(name)}: "
-                yield None
-                yield "\n"
+            lines.append(f"        {title}:\n")
+            lines += [_line(values[name], name) for name in sorted(values)]
+    return Form("".join(lines))
 
 
-@remembered(8_192)
-def _line(value: str, name: str) -> str:
-    return f"          {key(name)}: {value_scalar(value)}\n"
+def _line(value: str | None, name: str) -> str:
+    return f"          {key(name)}: {value_scalar(value) if value is not None else BLANK}\n"
 
 
 def expr_scalar(expr: str) -> str:

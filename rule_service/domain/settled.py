@@ -5,12 +5,12 @@ and the proof with the rule's id.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from rule_service.domain.durations import format_duration, parse_duration
-from rule_service.domain.form import Form
+from rule_service.domain.form import BLANK, Form
 from rule_service.domain.model import AlertSpec, Config, ParameterValue
 from rule_service.domain.names import check_rule_label
 from rule_service.domain.promql.ready import ReadyQuery, ready_query
@@ -84,7 +84,7 @@ class Settled:
         interval = _duration(config.interval, "interval")
         open_labels = labels if self._group_label is None else {**labels, self._group_label: None}
         alert_name = self._spec.alert_name
-        digested = _digested(alert_name, (for_duration, keep_firing_for, interval), (open_labels, annotations))
+        digested = _digested(alert_name, (for_duration, keep_firing_for, interval), open_labels, annotations)
         written = rule_form(
             alert_name,
             for_duration=for_duration,
@@ -92,7 +92,7 @@ class Settled:
             labels=open_labels,
             annotations={**annotations, RULE_ANNOTATION: None},
         )
-        return Texts(labels, annotations, for_duration, keep_firing_for, interval, Form(digested), written)
+        return Texts(labels, annotations, for_duration, keep_firing_for, interval, digested, written)
 
     def _rendered(self, section: str, texts: Mapping[str, str]) -> dict[str, str]:
         """Without the empty ones, as Prometheus would do."""
@@ -146,18 +146,16 @@ def _formatted(text: str, field: str) -> str | None:
 
 
 def _digested(
-    alert_name: str, durations: tuple[str | None, ...], maps: tuple[Mapping[str, str | None], ...]
-) -> Iterator[str | None]:
+    alert_name: str, durations: Iterable[str | None], labels: Mapping[str, str | None], annotations: Mapping[str, str]
+) -> Form:
     """As `json.dumps` writes a list of all these, maps as sorted lists of pairs; the expression comes second."""
-    yield f"[{json_text(alert_name)}, "
-    yield None
-    for duration in durations:
-        yield f", {json_text(duration)}" if duration is not None else ", null"
-    for values in maps:
-        separator = ", ["
-        for name, value in sorted(values.items()):
-            yield f"{separator}[{json_text(name)}, "
-            yield json_text(value) if value is not None else None
-            separator = "], "
-        yield "]]" if values else ", []"
-    yield "]"
+    name = json_text(alert_name)
+    written = ", ".join([json_text(each) if each is not None else "null" for each in durations])
+    return Form(f"[{name}, {BLANK}, {written}, {_pairs(labels)}, {_pairs(annotations)}]")
+
+
+def _pairs(texts: Mapping[str, str | None]) -> str:
+    pairs = [
+        f"[{json_text(name)}, {json_text(text) if text is not None else BLANK}]" for name, text in sorted(texts.items())
+    ]
+    return f"[{', '.join(pairs)}]"
