@@ -124,7 +124,7 @@ def render(source: RenderInput) -> RenderedRule:
         source.key,
         source.scope,
         source.spec.alert_name,
-        query.query.text,
+        query.text,
         scoped.text,
         texts.for_duration,
         texts.keep_firing_for,

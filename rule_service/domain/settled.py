@@ -46,7 +46,10 @@ class Texts:
 
 
 class Settled:
-    """Each part is found when it is first asked for. What is wrong with it is raised each time."""
+    """An alert with one config: its query, then its texts, each found when it is first asked for.
+
+    What is wrong with a part is raised each time, and so in the same order for every rule.
+    """
 
     def __init__(self, spec: AlertSpec, config: Config, scope_labels: frozenset[str], group_label: str | None) -> None:
         self._spec = spec
@@ -102,7 +105,10 @@ class Settled:
 
 
 def settled(spec: AlertSpec, config: Config, scope_labels: frozenset[str], group_label: str | None) -> Settled:
-    """config: merged. scope_labels: of the namespaces, no config may set them. group_label: one that a rule adds."""
+    """config: merged. scope_labels: those of the namespaces, which no config may set. group_label: one that rules add.
+
+    Remembered by the very alert, which rules of one template share, and by each value of the config and its type.
+    """
     values = tuple(config.parameters.items())
     size = len(spec.query) + _size(config.labels) + _size(config.annotations)
     size += sum([len(value) for _, value in values if isinstance(value, str)])

@@ -357,3 +357,20 @@ def test_the_fuzzed_templates_render_with_harmless_values() -> None:
             assert matcher_values(promql_parser.parse(rendered)) == wanted_texts(
                 template, {**VALUES, "s": "ok", "r": "a"}
             )
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "outline"),
+    [
+        ("m > {{ .n }}", {"n": 90.5}, "m > 1111"),
+        ("m > {{ .n }}", {"n": -90.0}, "m > -11"),
+        ("rate(m[{{ .d }}]) > {{ .n }}", {"d": "1h30m", "n": 7.0}, "rate(m[1111m]) > 1"),
+        ('m{a="{{ .n }}"}', {"n": 90.0}, 'm{a="90"}'),
+    ],
+)
+def test_the_outline_has_another_number_or_duration_of_the_same_length(
+    template: str, values: dict[str, ParameterValue], outline: str
+) -> None:
+    rendered = render_query(template, PARAMETERS, values, "q")
+    assert rendered.outline == outline
+    assert len(rendered.text) == len(outline)

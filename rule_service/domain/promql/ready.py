@@ -48,6 +48,10 @@ class ReadyQuery:
     verdict: Verdict
     message: str
 
+    @property
+    def text(self) -> str:
+        return self.query.text
+
     def scope(self, matchers: Sequence[Matcher], own_scope: Sequence[Matcher]) -> Scoped:
         """What `scope_query` returns. Raises as it and `check_query`, and LimitExceeded for what becomes too long."""
         query = self.query
