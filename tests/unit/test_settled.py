@@ -32,7 +32,7 @@ def test_what_is_true_is_not_1() -> None:
     assert of(1.0).query.text == of(1).query.text == "cpu > 1"
     for _ in range(2):
         with pytest.raises(InvalidInput) as refused:
-            assert of(True).query
+            of(True).query.scope((), ())
         assert refused.value.reason is Reason.PARAMETER_TYPE
 
 
@@ -41,7 +41,7 @@ def test_what_is_wrong_is_raised_each_time() -> None:
     for _ in range(2):
         assert wrong.query.text == "cpu > 90"
         with pytest.raises(InvalidInput) as refused:
-            assert wrong.texts
+            wrong.texts.digested.filled()
         assert [each.field for each in refused.value.violations] == ["labels[env]"]
 
 
