@@ -1,7 +1,6 @@
 """Connections to PostgreSQL: the pool, sessions that speak the caller's errors, and waiting for a database."""
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
-from rule_service.store.encode import dump
+from rule_service.store.encode import dump, load
 from rule_service.store.keepalive import SERVER_SETTINGS, WatchedConnection
 from rule_service.store.refusals import Refused, refusal, unavailable
 from rulecast.errors import RulecastError, Unavailable
@@ -270,7 +269,7 @@ async def wait_for_database(dsn: str, *, first: float = 0.25, cap: float = 5.0) 
 
 
 async def _prepare(connection: Connection) -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=dump, decoder=json.loads)
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=dump, decoder=load)
 
 
 def _touched(status: str) -> int:

@@ -154,6 +154,10 @@ QUERIES: dict[str, tuple[Query, str]] = {
     "rules of a key for a series": (lambda s: rules.for_series(s, ["g77"], ["default"], "k77"), "rules_live_group"),
     "keys around a group": (lambda s: rules.keys_around_groups(s, ["g150"]), "rules_live_group"),
     "a group by label value": (lambda s: groups.by_label_value(s, [("default", "g77")]), "groups_label_value_excl"),
+    "the groups above a label value": (
+        lambda s: groups.lineage_of_label_values(s, [("default", "g77")]),
+        "groups_label_value_excl",
+    ),
     "the ancestors of a group": (lambda s: groups.with_ancestors(s, ["g1999"]), "groups_pkey"),
     "the children of a group": (lambda s: groups.children(s, "g77"), "groups_parent"),
     "groups of a namespace": (
@@ -204,9 +208,9 @@ QUERIES: dict[str, tuple[Query, str]] = {
     ),
     "templates of a severity": (lambda s: templates.page(s, "", 50, TemplateFilter("s77")), "templates_severity"),
     "rendered rules of a key": (lambda s: rendered.of_keys(s, ["k77"]), "rendered_rules_key"),
-    "rendered rules by id": (lambda s: rendered.of_rules(s, ["r77", "r78"]), "rendered_rules_pkey"),
+    "rendered rules by id": (lambda s: rendered.in_files(s, ["r77", "r78"]), "rendered_rules_pkey"),
     "what a file is made of": (lambda s: rendered.ingredients(s, ["group-g77.yml"]), "rendered_rules_file"),
-    "how many rules are beside one": (lambda s: rendered.beside(s, ["r77"]), "rendered_rules_file"),
+    "how many rules are beside one": (lambda s: rendered.in_files(s, ["r77"]), "rendered_rules_file"),
     "a file by name": (lambda s: files.get(s, "group-g77.yml"), "rendered_files_pkey"),
     "a page of revisions": (lambda s: revisions.page(s, 15_000, 50, RevisionFilter()), "history_pkey"),
     "revisions of an author": (lambda s: revisions.page(s, 15_000, 50, RevisionFilter(author="a77")), "history_author"),
