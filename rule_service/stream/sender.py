@@ -159,8 +159,11 @@ class Sender:
         while True:
             view = await self._parts.hub.view(self._hello.serves)
             self._standing.pace.saw(view.revision, self._now())
-            self._held_until = self._standing.pace.held_until(self._now())
+            more_coming = bool(self._parts.underway)
+            self._held_until = self._standing.pace.held_until(self._now(), more_coming=more_coming)
             if self._held_until is not None:
+                if more_coming:
+                    self._parts.underway.when_none(self.wake)
                 return
             offer = self._standing.offer(view, trusted=self._trusts_deletions())
             match offer:

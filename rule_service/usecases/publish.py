@@ -8,7 +8,7 @@ second half is all there is. A dry run is an edit under the lock that is rolled 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -25,6 +25,7 @@ from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.ports_watch import EditOutcome, EditWatch, Unwatched
 from rule_service.usecases.preview import About, about, compare, look
 from rule_service.usecases.rendering import Differences, Edited, Renderer
+from rule_service.usecases.underway import Underway
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast import tracing
 from rulecast.errors import Conflict, InvalidInput, RulecastError, Unavailable
@@ -48,13 +49,22 @@ First = Callable[[Transaction, Answered], Awaitable[T]]
 
 
 class Publisher:
-    """Runs edits. One for the process. checker: None where promtool is not asked. watch: is told how each ended."""
+    """Runs edits. One for the process.
+
+    checker: None where promtool is not asked. watch: is told how each ended. underway: has those that are not bulk.
+    """
 
     def __init__(
-        self, store: Store, checker: RuleChecker | None, waiter: RolloutWaiter, watch: EditWatch | None = None
+        self,
+        store: Store,
+        checker: RuleChecker | None,
+        waiter: RolloutWaiter,
+        watch: EditWatch | None = None,
+        underway: Underway | None = None,
     ) -> None:
         self._parts = _Parts(store, checker)
         self._waiter = waiter
+        self._underway = underway or Underway()
         self._watch = watch or Unwatched()
         self._patient = asyncio.Lock()
 
@@ -72,8 +82,10 @@ class Publisher:
             edit = _once(edit, options.method, options.request, first)
         tried_first = bulk or self._parts.checker is not None
         run = _Run(self._parts, _permitted(edit, options.namespaces), options, tried_first=tried_first)
+        uncounted = options.validate_only or bulk
         try:
-            revision, attempt = await self._published(run)
+            with nullcontext() if uncounted else self._underway.one():
+                revision, attempt = await self._published(run)
         except Exception as error:
             self._watch.edited(options.method, _outcome_of(error))
             raise

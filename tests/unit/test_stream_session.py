@@ -378,6 +378,28 @@ async def test_a_burst_goes_in_one_update_after_a_pause_and_the_next_edit_at_onc
 
 
 @virtual_time
+async def test_edits_that_are_on_their_way_go_with_the_one_before() -> None:
+    async with confirmed(with_file()) as world:
+        world.edit(a=b"1")
+        await asyncio.sleep(1.0)  # for which the deployer applies it
+        world.take()
+        await settled()
+        with world.parts.underway.one():
+            world.edit(b=b"2")
+            await asyncio.sleep(0.5)
+            world.edit(c=b"3")
+            await asyncio.sleep(0.5)
+            assert world.kinds() == []
+        await settled()
+        assert world.take().puts.keys() == {"group-b.yml", "group-c.yml"}
+        with world.parts.underway.one():
+            world.edit(a=b"4")
+            await asyncio.sleep(1.0)
+        await settled()
+        assert world.take().puts == {"group-a.yml": b"4"}
+
+
+@virtual_time
 async def test_an_outcome_is_recorded_once_the_database_is_back() -> None:
     async with streaming(with_file()) as world:
         world.leases.refuse = [AWAY, AWAY]
