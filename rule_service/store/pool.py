@@ -113,14 +113,14 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, rollback: bool = False, patient: bool = True) -> AsyncIterator[Session]:
-        """A READ COMMITTED transaction: committed at the end of the block, or rolled back if asked for or on an error.
+        """A transaction: committed at the end of the block, or rolled back if asked for or on an error.
 
-        patient: waits for rows that others hold. One that does not may meet what others are about to write; whatever it
-        then can not write is a Conflict. Raises Unavailable. Its message says so when it is not known whether
-        the commit arrived.
+        patient: READ COMMITTED; waits for rows that others hold. One that does not sees one state of the database
+        throughout, and may meet what others are about to write; whatever it then can not write is a Conflict.
+        Raises Unavailable. Its message says so when it is not known whether the commit arrived.
         """
-        # not a stricter level: waiting for the commit lock would then end in a serialisation failure
-        mode = "READ COMMITTED" if patient else f"READ COMMITTED; {IMPATIENT}"
+        # not a stricter level for all: waiting for the commit lock would then end in a serialisation failure
+        mode = "READ COMMITTED" if patient else f"REPEATABLE READ; {IMPATIENT}"
         async with self._acquired() as connection, _transaction(connection, mode, rollback=rollback):
             yield Session(connection, patient=patient)
 

@@ -33,7 +33,7 @@ from rule_service.usecases.filters import (
     TemplateFilter,
 )
 from rule_service.usecases.ports_batch import Batches
-from rule_service.usecases.ports_changes import Answered, LoggedChange, Request, ResourceChange, ResourceFilter
+from rule_service.usecases.ports_changes import Answered, LoggedChange, Request, ResourceChange, ResourceFilter, Touched
 from rule_service.usecases.ports_fates import DeployerFacts
 from rule_service.usecases.ports_rendered import (
     FileFacts,
@@ -285,16 +285,20 @@ class Transaction(Reads, Batches, Protocol):
         """What a revision changed."""
         ...
 
+    async def touched(self, after: int, before: int) -> tuple["Touched", ...] | None:
+        """What the revisions between these two have changed; None where the history does not have all of them."""
+        ...
+
 
 class Store(Reads, Protocol):
     """The database. As Reads, each call takes a connection of the pool by itself."""
 
     def transaction(self, *, rollback: bool = False, locked: bool = True) -> AbstractAsyncContextManager[Transaction]:
-        """A READ COMMITTED transaction: committed at the end of the block, rolled back on an exception.
+        """A transaction: committed at the end of the block, rolled back on an exception.
 
         With `rollback` it is rolled back in any case: that is a dry run, and its rows are stamped with revision 0.
-        Not `locked`, a dry run does not take the commit lock. Then its reads are of several states, and it gives way:
-        Conflict where it would have to wait for a row.
+        Not `locked`, a dry run does not take the commit lock. It reads one state of the database throughout, and gives
+        way: Conflict where it would have to wait for a row, or another transaction has changed it since.
         Raises Unavailable(DATABASE_UNAVAILABLE) when the database can not be reached.
         """
         ...

@@ -224,6 +224,8 @@ QUERIES: dict[str, tuple[Query, str]] = {
         lambda s: revisions.changes_after(s, 777, ResourceFilter("rule", "r77")),
         "history_resources_resource",
     ),
+    "what revisions touched": (lambda s: revisions.touched(s, 19_980, 19_990), "history_resources_pkey"),
+    "the files that revisions touched": (lambda s: revisions.touched(s, 19_980, 19_990), "change_log_pkey"),
     "what changed lately": (lambda s: revisions.changes_after(s, 19_990, ResourceFilter()), "history_resources_pkey"),
     "rules of an owner": (lambda s: rules.page(s, "", 50, RuleFilter(owner="o77")), "rules_owner"),
     "groups of an owner": (lambda s: groups.page(s, "", 50, GroupFilter(owner="o77")), "groups_owner"),
