@@ -32,6 +32,10 @@ class Difference:
     mass_deletion_allowed: bool
     commit_id: str = ""
 
+    def __hash__(self) -> int:
+        """Not over the files: every stream asks for it, and these tell differences apart as well."""
+        return hash((self.from_revision, self.to_revision, self.manifest_hash, len(self.puts), len(self.deletes)))
+
     @property
     def empty(self) -> bool:
         return not (self.puts or self.deletes)

@@ -50,6 +50,7 @@ class Reports:
         self._id = deployer_id
         self._epoch = epoch
         self._standing = standing
+        self._log = _log.bind()  # the name of a logger is looked for at each line otherwise
         self._inventory: dict[str, bytes] = {}
         self._effective_state: pb.EffectiveState | None = None
 
@@ -96,7 +97,7 @@ class Reports:
             delivery.end()
             states = _count(fates)
             level = logging.INFO if states.keys() - {FateState.ACTIVE} else self._hub.routine
-            _log.log(level, "update answered", nonce=answered.nonce, revision=revision, states=states)
+            self._log.log(level, "update answered", nonce=answered.nonce, revision=revision, states=states)
 
     async def _heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         disk = messages.sha256(heartbeat.manifest_hash, "heartbeat.manifest_hash")
