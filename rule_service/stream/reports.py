@@ -51,6 +51,7 @@ class Reports:
         self._epoch = epoch
         self._standing = standing
         self._log = _log.bind()  # the name of a logger is looked for at each line otherwise
+        self._now = asyncio.get_running_loop().time
         self._inventory: dict[str, bytes] = {}
         self._effective_state: pb.EffectiveState | None = None
 
@@ -90,7 +91,7 @@ class Reports:
         answered = standing.told_status(status.nonce, revision, disk)
         if answered is not None:
             if answered.sent_at is not None:
-                now = asyncio.get_running_loop().time()
+                now = self._now()
                 self._metrics.answered(now - answered.sent_at)
                 standing.pace.answered(answered.to_revision, now - answered.sent_at, now)
             delivery.note(state=_State.Name(status.state))
@@ -101,14 +102,14 @@ class Reports:
 
     async def _heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         disk = messages.sha256(heartbeat.manifest_hash, "heartbeat.manifest_hash")
-        self._standing.told_work(heartbeat.applying, busy=heartbeat.busy, now=asyncio.get_running_loop().time())
+        self._standing.told_work(heartbeat.applying, busy=heartbeat.busy, now=self._now())
         try:
             await self._leases.renew(self._id, self._epoch, self._policy.lease, disk)
             self._standing.unrenewed_since = None
         except Unavailable as error:
             # the next one will do, for as long as the lease runs
             if self._standing.unrenewed_since is None:
-                self._standing.unrenewed_since = asyncio.get_running_loop().time()
+                self._standing.unrenewed_since = self._now()
             _log.warning("lease not renewed", error=str(error))
         if self._standing.strayed(disk):
             _log.warning("the deployer's files have changed, comparing")

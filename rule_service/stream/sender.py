@@ -202,7 +202,7 @@ class Sender:
         """False where the database has newer files already."""
         inventory = self._standing.inventory
         try:
-            async with self._parts.updates.ready(difference, held) as bodies:
+            async with await self._parts.updates.ready(difference, held) as bodies:
                 if self._standing.inventory is not inventory or self._standing.compare:
                     return True  # the deployer has said something else meanwhile, which has woken us
                 update = self._standing.send(difference, view)

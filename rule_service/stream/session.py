@@ -94,6 +94,7 @@ class Session:
         self._reports = Reports(parts, hello.id, claim.epoch, self._standing)
         self._sender = Sender(parts, hello, claim, self._standing, stream)
         self._reading_since: float | None = None
+        self._now = asyncio.get_running_loop().time
         self.end = End.LOST
 
     @property
@@ -153,7 +154,7 @@ class Session:
         standing.refused = dict(await self._parts.leases.refused(hello.id))
         view = await self._parts.hub.view(hello.serves)
         up_to_date = hello.manifest_hash == view.manifest_hash
-        standing.begin(view, up_to_date=up_to_date, now=asyncio.get_running_loop().time())
+        standing.begin(view, up_to_date=up_to_date, now=self._now())
         mode = pb.Welcome.UP_TO_DATE if up_to_date else pb.Welcome.DIFF
         await self._sender.send(messages.welcome(view, mode, self._parts.policy, self._parts.server_id))
         _log.info(
@@ -175,7 +176,7 @@ class Session:
         self._sender.finish()
 
     async def _next(self) -> pb.SyncRequest | None:
-        self._reading_since = asyncio.get_running_loop().time()
+        self._reading_since = self._now()
         message = await self._stream.read()
         self._reading_since = None
         return message
@@ -197,7 +198,7 @@ class Session:
 
     def _patient_until(self) -> float:
         """The earliest that it can be too long. Raises DeadlineExceeded where it is."""
-        now, policy = asyncio.get_running_loop().time(), self._parts.policy
+        now, policy = self._now(), self._parts.policy
         reading, writing = self._reading_since, self._sender.writing_since
         if reading is not None and now >= reading + policy.lease:
             raise _silent(policy)

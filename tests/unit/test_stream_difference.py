@@ -1,9 +1,9 @@
 """What is offered to a deployer."""
 
 from rule_service.domain.model import GlobalScope, Group, GroupScope, Scope
-from rule_service.stream.difference import NO_FILE, Difference, Wanted, against, since
+from rule_service.stream.difference import NO_FILE, Difference, against, since
 from rule_service.stream.snapshot import Snapshot
-from rule_service.stream.view import View
+from rule_service.stream.view import View, Wanted
 from rule_service.usecases.ports_delivery import FileChanges, Manifest
 from rulecast.digest import file_sha256, manifest_hash
 from tests.support.streams import position, version
