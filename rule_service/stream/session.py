@@ -5,8 +5,9 @@
     -> ApplyStatus     recorded, then the next
     <- Progress, Command, Drain      -> Heartbeat, EffectiveState, CommandResult, Goodbye
 
-One task reads and records, another writes; `Standing` is what both know. The first Update is sent even if it holds no
-file: only its answer proves that the deployer has taken up the revision.
+One task reads and records, another writes, a third sees to it that neither waits for ever; `Standing` is what they
+know of the deployer. The first Update is sent even if it holds no file: only its answer proves that the deployer has
+taken up the revision.
 """
 
 import asyncio
@@ -184,12 +185,13 @@ class Session:
     async def _watch(self, stopping: asyncio.Event) -> None:
         """Ends a stream whose deployer says or reads nothing for the time of a lease, or whose replica is stopping.
 
-        It looks when that can be the case for the first time: a timeout around each message is a tenth of all that
-        the message costs.
+        It looks when that can be so for the first time: a timeout set and taken back around each message would be a
+        tenth of what the message costs.
         """
         while not stopping.is_set():
+            until = self._patient_until()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._patient_until()):
+                async with asyncio.timeout_at(until):
                     await stopping.wait()
         self.drain("the rule service is stopping")
         await asyncio.sleep(self._parts.policy.farewell)
