@@ -527,6 +527,23 @@ async def test_commands_are_sent_once_and_a_comparison_after_the_answer() -> Non
 
 
 @virtual_time
+async def test_a_refusal_that_is_still_being_recorded_is_offered_again_by_a_resync() -> None:
+    async with confirmed(with_file()) as world:
+        world.edit(a=b"new")
+        await settled()
+        world.leases.refuse = [AWAY]
+        world.take(refuse=["group-a.yml"])
+        await settled()
+        for stream in world.hub.streams.values():
+            stream.command(pb.Command.RESYNC)
+        await asyncio.sleep(1.1)
+        assert world.kinds() == ["command"]
+        world.duplex.say(inventory=world.deployer.inventory())
+        await settled()
+        assert world.take().puts == {"group-a.yml": b"new"}
+
+
+@virtual_time
 async def test_an_answer_to_another_update_is_not_taken() -> None:
     async with streaming(with_file()) as world:
         world.duplex.say(status=world.deployer.status(7))
