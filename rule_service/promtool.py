@@ -16,8 +16,11 @@ from rulecast.errors import RulecastError, Unavailable
 from rulecast.process.promtool import Promtool, PromtoolFailure
 from rulecast.reasons import Reason
 
+LARGE = 500
+"""Rules of a call that has a process of its own, since that takes a while; what has fewer goes in company."""
+
 RULES_AT_ONCE = 5_000
-"""Rules of several calls that go to one process; one call goes whole."""
+"""Rules of several calls that go to one process."""
 
 
 _Answer = tuple[CheckFailure, ...]
@@ -38,9 +41,10 @@ class _Call:
 
 
 class PromtoolChecker:
-    """At most `at_once` processes at a time: each takes a core. Calls that wait for one share the next.
+    """At most `at_once` processes at a time: each takes a core.
 
-    A process takes about 30 ms to start, and each rule far less: so many edits at once cost hardly more than one.
+    A process takes about 30 ms to start, and each rule far less. So there is one process at a time for all the small
+    calls: those that come while it runs share the next, and many edits at once cost hardly more than one.
     folder: for temporary files; None is the system's. watch: is told of every run.
     """
 
@@ -51,10 +55,14 @@ class PromtoolChecker:
         self._folder = folder
         self._watch = watch
         self._slots = asyncio.Semaphore(at_once)
+        self._company = asyncio.Lock()
         self._waiting: deque[_Call] = deque()
 
     async def check(self, rules: Sequence[RenderedRule]) -> tuple[CheckFailure, ...]:
         """At most one failure for each rule. Raises Unavailable (PROMTOOL_MISSING, PROMTOOL_TIMEOUT)."""
+        if len(rules) > LARGE:
+            async with self._slots:
+                return _found(await self._run(rules))
         while True:
             answer = await self._in_company(_Call(rules, asyncio.get_running_loop().create_future()))
             if answer is not None:
@@ -64,7 +72,8 @@ class PromtoolChecker:
         """The answer to a call; None where whoever had taken it along was cancelled."""
         self._waiting.append(call)
         try:
-            async with self._slots:
+            async with self._company, self._slots:
+                await asyncio.sleep(0)  # those that come in the same moment go together
                 if call in self._waiting:
                     await self._check_waiting()
             return await call.answer
@@ -130,8 +139,12 @@ def _apart(calls: Sequence[_Call], failures: Sequence[CheckFailure | None]) -> l
     for call in calls:
         own = failures[at : at + len(call.rules)]
         at += len(call.rules)
-        answers.append(tuple(each for each in own if each is not None))
+        answers.append(_found(own))
     return answers
+
+
+def _found(failures: Sequence[CheckFailure | None]) -> _Answer:
+    return tuple(each for each in failures if each is not None)
 
 
 def _written(rules: Sequence[RenderedRule], folder: Path | None) -> Path:

@@ -79,6 +79,7 @@ from rule_service.usecases.targets import TargetEdits
 from rule_service.usecases.templates import TemplateEdits
 from rule_service.usecases.tokens import Tokens
 from rule_service.usecases.understand import Understanding
+from rule_service.usecases.underway import Underway
 from rule_service.usecases.waiting import RolloutWaiter
 from rule_service.usecases.watch import Watch
 from rulecast.errors import Unavailable
@@ -180,6 +181,7 @@ async def serve(settings: Settings) -> int:
         refused_by_http = partial(rpc_metrics.refused, "http")
         gate = _gate(settings, authenticator, rpc_metrics)
         traces = Traces()
+        underway = Underway()
         if tracing:
             listener.hear(TRACES, traces.heard)
         stream = StreamParts(
@@ -194,10 +196,11 @@ async def serve(settings: Settings) -> int:
             ),
             server_id=server_id,
             traces=traces,
+            underway=underway,
         )
 
         waiter = RolloutWaiter(store, listener.anything)
-        publisher = Publisher(store, checker, waiter, edit_metrics)
+        publisher = Publisher(store, checker, waiter, edit_metrics, underway)
         heartbeats = TargetHeartbeats(PostgresHeartbeats(database), timedelta(seconds=settings.targets.stale_after))
         limits = settings.bundles
         delivery = Delivery(store, deployers, publisher, waiter, commands)

@@ -1,7 +1,11 @@
-"""Domain values and records to messages."""
+"""Domain values and records to messages.
 
-from collections.abc import Iterable
-from datetime import datetime
+Messages in messages are copied in and maps are filled item by item: by the constructor it takes several times as long,
+and most of a page of rules is this.
+"""
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import assert_never
 
 from google.protobuf import struct_pb2
@@ -25,6 +29,7 @@ from rule_service.domain.model import (
     ScopeMode,
     Target,
 )
+from rule_service.domain.remembered import remembered_of_shared
 from rule_service.domain.render import RenderedRule
 from rule_service.domain.warning import RuleWarning
 from rule_service.usecases.change import Change
@@ -38,6 +43,7 @@ from rulecast.v1 import common_pb2, group_pb2, namespace_pb2, rule_pb2, target_p
 _TYPES = {each: template_pb2.Parameter.Type.Value(each.name) for each in ParameterType}
 _SCOPE_MODES = {each: template_pb2.ScopeMode.Value(f"SCOPE_MODE_{each.name}") for each in ScopeMode}
 _STRATEGIES = {each: rule_pb2.MergeStrategy.Value(each.name) for each in MergeStrategy}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def namespace(record: Record[Namespace]) -> namespace_pb2.Namespace:
@@ -123,7 +129,9 @@ def template_fields(value: AlertTemplate) -> template_pb2.AlertTemplate:
     )
 
 
+@remembered_of_shared(1_024)
 def spec(value: AlertSpec) -> template_pb2.AlertSpec:
+    """To be copied, not to be changed: the rules of one template share it."""
     return template_pb2.AlertSpec(
         alert_name=value.alert_name,
         severity=value.severity,
@@ -136,32 +144,35 @@ def spec(value: AlertSpec) -> template_pb2.AlertSpec:
 
 
 def config(value: Config) -> template_pb2.AlertConfig:
-    return template_pb2.AlertConfig(
+    message = template_pb2.AlertConfig(
         for_duration=value.for_duration or "",
         keep_firing_for=value.keep_firing_for or "",
         interval=value.interval or "",
-        labels=value.labels,
-        annotations=value.annotations,
-        parameters={name: parameter_value(each) for name, each in value.parameters.items()},
     )
+    fill(message.labels, value.labels)
+    fill(message.annotations, value.annotations)
+    for name, each in value.parameters.items():
+        message.parameters[name].CopyFrom(parameter_value(each))
+    return message
 
 
 def rule_fields(value: AlertRule) -> rule_pb2.AlertRule:
     """What a caller can set of a rule, and what goes with it; an update is merged into this."""
-    return rule_pb2.AlertRule(
+    message = rule_pb2.AlertRule(
         id=value.id,
         key=value.key,
-        scope=scope(value.scope),
         template_id=value.template_id or "",
         template_version=value.template_version or 0,
-        spec=spec(value.spec),
-        config=config(value.config),
         merge_strategy=_STRATEGIES[value.merge_strategy],
         priority=value.priority,
         enabled=value.enabled,
         description=value.description,
         owner=value.owner,
     )
+    message.scope.CopyFrom(scope(value.scope))
+    message.spec.CopyFrom(spec(value.spec))
+    message.config.CopyFrom(config(value.config))
+    return message
 
 
 def rule(shown: ShownRule) -> rule_pb2.AlertRule:
@@ -175,17 +186,18 @@ def rule(shown: ShownRule) -> rule_pb2.AlertRule:
 
 
 def rendered(value: RenderedRule, group_name: str) -> rule_pb2.RenderedRule:
-    return rule_pb2.RenderedRule(
+    message = rule_pb2.RenderedRule(
         file_name=value.file_name,
         group=group_name,
         query=value.source_query,
         expr=value.expr,
-        labels=value.labels,
-        annotations=value.annotations,
         for_duration=value.for_duration or "",
         keep_firing_for=value.keep_firing_for or "",
         interval=value.interval or "",
     )
+    fill(message.labels, value.labels)
+    fill(message.annotations, value.annotations)
+    return message
 
 
 def scope(value: Scope) -> common_pb2.Scope:
@@ -256,18 +268,23 @@ def fates(values: Iterable[FileFate]) -> list[common_pb2.FileOutcome]:
 
 
 def metadata(record: Record[object]) -> common_pb2.Metadata:
-    return common_pb2.Metadata(
-        create_time=timestamp(record.created_at),
-        update_time=timestamp(record.updated_at),
-        revision=record.revision,
-        delete_time=timestamp(record.deleted_at) if record.deleted_at is not None else None,
-    )
+    message = common_pb2.Metadata(revision=record.revision)
+    message.create_time.CopyFrom(timestamp(record.created_at))
+    message.update_time.CopyFrom(timestamp(record.updated_at))
+    if record.deleted_at is not None:
+        message.delete_time.CopyFrom(timestamp(record.deleted_at))
+    return message
+
+
+def fill(field: MutableMapping[str, str], values: Mapping[str, str]) -> None:
+    for name, text in values.items():
+        field[name] = text
 
 
 def timestamp(value: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(value)
-    return message
+    """value: with its time zone. As `FromDatetime`, which takes ten times as long."""
+    since = value - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def parameter_value(value: ParameterValue) -> struct_pb2.Value:

@@ -39,19 +39,21 @@ def _effective_rule(value: EffectiveRule) -> pb.EffectiveRule:
     rule, rendered = value.rule, value.rendered
     source, source_id = source_of(rule.scope)
     config = value.merged.config
-    return pb.EffectiveRule(
+    message = pb.EffectiveRule(
         key=rule.key,
         name=rule.spec.alert_name,
         severity=config.labels.get("severity", ""),
-        query=rendered.expr if rendered is not None else "",
-        config=encode.config(config),
         source=source,
         source_id=source_id,
         rule_id=rule.id,
         enabled=rule.enabled,
-        labels=rendered.labels if rendered is not None else {},
-        annotations=rendered.annotations if rendered is not None else {},
     )
+    message.config.CopyFrom(encode.config(config))
+    if rendered is not None:
+        message.query = rendered.expr
+        encode.fill(message.labels, rendered.labels)
+        encode.fill(message.annotations, rendered.annotations)
+    return message
 
 
 def _candidate(value: Explanation) -> pb.Candidate:

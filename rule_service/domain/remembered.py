@@ -1,4 +1,6 @@
-"""Remembers what a pure function found in short texts: the rules of one alert have few of them between them."""
+"""Remembers what a pure function found: in short texts, since the rules of one alert have few of them between them, and
+in values that many rules share.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -7,6 +9,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+V = TypeVar("V")
 
 LONGEST = 1024
 """Characters. A long text can have found much in it, and memory is for what comes often."""
@@ -28,6 +31,29 @@ def remembered(
             if len(text) > longest:
                 return function(text, *args, **kwargs)
             return cached(text, *args, **kwargs)  # type: ignore[arg-type]  # says nothing about hashing of P
+
+        return call
+
+    return decorate
+
+
+def remembered_of_shared(size: int) -> Callable[[Callable[[V], R]], Callable[[V], R]]:
+    """Decorates a function of one immutable value, which need not be hashable: it is known by being the same object.
+
+    size: values that are remembered; they are kept, so that no other can take the place of one in memory.
+    """
+
+    def decorate(function: Callable[[V], R]) -> Callable[[V], R]:
+        found: dict[int, tuple[V, R]] = {}
+
+        @wraps(function)
+        def call(value: V, /) -> R:
+            known = found.get(id(value))
+            if known is None:
+                if len(found) >= size:
+                    found.clear()
+                known = found[id(value)] = value, function(value)
+            return known[1]
 
         return call
 

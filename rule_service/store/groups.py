@@ -69,16 +69,29 @@ async def with_ancestors(session: Session, ids: Collection[str]) -> dict[str, Gr
     return {row["id"]: group_of(row) for row in rows}
 
 
+_OF_LABEL_VALUES = "FROM groups JOIN unnest($1::text[]) AS wanted (value) ON namespace_id || ' ' || label_value = value"
+
+
 async def by_label_value(session: Session, values: Collection[tuple[str, str]]) -> dict[str, Group]:
     """The groups with these (namespace id, label value), by id."""
+    rows = await session.rows(f"SELECT {_COLUMNS} {_OF_LABEL_VALUES}", _wanted(values))
+    return {row["id"]: group_of(row) for row in rows}
+
+
+async def lineage_of_label_values(session: Session, values: Collection[tuple[str, str]]) -> dict[str, Group]:
+    """The same with their ancestors."""
     rows = await session.rows(
         f"""
-        SELECT {_COLUMNS} FROM groups
-        JOIN unnest($1::text[]) AS wanted (value) ON namespace_id || ' ' || label_value = wanted.value
+        WITH RECURSIVE {up(f"ARRAY (SELECT id {_OF_LABEL_VALUES})")}
+        SELECT {_COLUMNS} FROM groups WHERE id = ANY (ARRAY (SELECT id FROM up))
         """,
-        [f"{namespace_id} {value}" for namespace_id, value in values],
+        _wanted(values),
     )
     return {row["id"]: group_of(row) for row in rows}
+
+
+def _wanted(values: Collection[tuple[str, str]]) -> list[str]:
+    return [f"{namespace_id} {value}" for namespace_id, value in values]
 
 
 async def children(session: Session, id: str) -> tuple[Group, ...]:

@@ -1,7 +1,6 @@
 """Connections to PostgreSQL: the pool, sessions that speak the caller's errors, and waiting for a database."""
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
-from rule_service.store.encode import dump
+from rule_service.store.encode import dump, load
 from rule_service.store.keepalive import SERVER_SETTINGS, WatchedConnection
 from rule_service.store.refusals import Refused, refusal, unavailable
 from rulecast.errors import RulecastError, Unavailable
@@ -114,14 +113,14 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, rollback: bool = False, patient: bool = True) -> AsyncIterator[Session]:
-        """A READ COMMITTED transaction: committed at the end of the block, or rolled back if asked for or on an error.
+        """A transaction: committed at the end of the block, or rolled back if asked for or on an error.
 
-        patient: waits for rows that others hold. One that does not may meet what others are about to write; whatever it
-        then can not write is a Conflict. Raises Unavailable. Its message says so when it is not known whether
-        the commit arrived.
+        patient: READ COMMITTED; waits for rows that others hold. One that does not sees one state of the database
+        throughout, and may meet what others are about to write; whatever it then can not write is a Conflict.
+        Raises Unavailable. Its message says so when it is not known whether the commit arrived.
         """
-        # not a stricter level: waiting for the commit lock would then end in a serialisation failure
-        mode = "READ COMMITTED" if patient else f"READ COMMITTED; {IMPATIENT}"
+        # not a stricter level for all: waiting for the commit lock would then end in a serialisation failure
+        mode = "READ COMMITTED" if patient else f"REPEATABLE READ; {IMPATIENT}"
         async with self._acquired() as connection, _transaction(connection, mode, rollback=rollback):
             yield Session(connection, patient=patient)
 
@@ -270,7 +269,7 @@ async def wait_for_database(dsn: str, *, first: float = 0.25, cap: float = 5.0) 
 
 
 async def _prepare(connection: Connection) -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=dump, decoder=json.loads)
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=dump, decoder=load)
 
 
 def _touched(status: str) -> int:

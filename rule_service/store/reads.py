@@ -5,7 +5,6 @@ from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 
 from rule_service.domain.model import AlertRule, AlertTemplate, Group, KeyWorld, Namespace, Target
-from rule_service.domain.render import RenderedRule
 from rule_service.store import (
     deployers,
     files,
@@ -37,7 +36,7 @@ from rule_service.usecases.filters import (
 from rule_service.usecases.ports import Kept, Page, PlacedTarget, Record
 from rule_service.usecases.ports_changes import LoggedChange
 from rule_service.usecases.ports_fates import DeployerFacts
-from rule_service.usecases.ports_rendered import FileFacts, Parts, Placement, StoredFile, StoredRule
+from rule_service.usecases.ports_rendered import FileFacts, InFile, Parts, Placement, StoredFile, StoredRule
 
 
 class PostgresReads(ABC):
@@ -84,6 +83,10 @@ class PostgresReads(ABC):
     async def groups_by_label_value(self, values: Collection[tuple[str, str]]) -> dict[str, Group]:
         async with self._session() as session:
             return await groups.by_label_value(session, values)
+
+    async def lineage_of_label_values(self, values: Collection[tuple[str, str]]) -> dict[str, Group]:
+        async with self._session() as session:
+            return await groups.lineage_of_label_values(session, values)
 
     async def target(self, id: str) -> Record[Target] | None:
         async with self._session() as session:
@@ -141,13 +144,9 @@ class PostgresReads(ABC):
         async with self._session() as session:
             return await worlds.placements(session, keys)
 
-    async def rendered(self, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
+    async def in_files(self, rule_ids: Collection[str]) -> dict[str, InFile]:
         async with self._session() as session:
-            return await rendered.of_rules(session, rule_ids)
-
-    async def beside(self, rule_ids: Collection[str]) -> dict[str, int]:
-        async with self._session() as session:
-            return await rendered.beside(session, rule_ids)
+            return await rendered.in_files(session, rule_ids)
 
     async def files_of_keys(self, keys: Collection[str]) -> set[str]:
         async with self._session() as session:

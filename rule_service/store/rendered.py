@@ -6,7 +6,7 @@ from rule_service.domain.render import RenderedRule
 from rule_service.store.encode import Columns, dump, scope_columns, scope_of, warnings_json, warnings_of
 from rule_service.store.pool import Session
 from rule_service.store.records import Stamp
-from rule_service.usecases.ports_rendered import Fragment, Ingredients
+from rule_service.usecases.ports_rendered import Fragment, InFile, Ingredients
 
 BATCH = 5_000
 """Rules written by one statement: more would come near its timeout, and are no faster."""
@@ -17,9 +17,24 @@ _COLUMNS = """
 """
 
 
-async def of_rules(session: Session, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
-    rows = await session.rows(f"SELECT {_COLUMNS} FROM rendered_rules WHERE rule_id = ANY ($1::text[])", list(rule_ids))
-    return {row["rule_id"]: rendered_rule_of(row) for row in rows}
+async def in_files(session: Session, rule_ids: Collection[str]) -> dict[str, InFile]:
+    rows = await session.rows(
+        f"""
+        WITH asked AS MATERIALIZED (
+            SELECT {_COLUMNS}, file_name FROM rendered_rules WHERE rule_id = ANY ($1::text[])
+        ),
+        counted AS MATERIALIZED (
+            SELECT place.*, beside FROM (SELECT DISTINCT file_name, interval FROM asked) AS place, LATERAL (
+                SELECT count(*) AS beside FROM rendered_rules AS other
+                WHERE other.file_name = place.file_name AND other.interval IS NOT DISTINCT FROM place.interval
+            ) AS counting
+        )
+        SELECT asked.*, beside FROM asked
+        JOIN counted ON counted.file_name = asked.file_name AND counted.interval IS NOT DISTINCT FROM asked.interval
+        """,
+        list(rule_ids),
+    )
+    return {row["rule_id"]: InFile(rendered_rule_of(row), row["beside"]) for row in rows}
 
 
 async def of_keys(session: Session, keys: Collection[str]) -> dict[str, RenderedRule]:
@@ -30,26 +45,6 @@ async def of_keys(session: Session, keys: Collection[str]) -> dict[str, Rendered
 async def of_files(session: Session, names: Collection[str]) -> tuple[RenderedRule, ...]:
     rows = await session.rows(f"SELECT {_COLUMNS} FROM rendered_rules WHERE file_name = ANY ($1::text[])", list(names))
     return tuple(rendered_rule_of(row) for row in rows)
-
-
-async def beside(session: Session, rule_ids: Collection[str]) -> dict[str, int]:
-    """For each rendered rule: how many of its file's rules have its interval, itself included."""
-    rows = await session.rows(
-        """
-        WITH asked AS MATERIALIZED (
-            SELECT rule_id, file_name, interval FROM rendered_rules WHERE rule_id = ANY ($1::text[])
-        ),
-        counted AS (
-            SELECT file_name, interval, count(*) AS count FROM rendered_rules
-            WHERE file_name = ANY (ARRAY (SELECT DISTINCT file_name FROM asked))
-            GROUP BY file_name, interval
-        )
-        SELECT asked.rule_id, counted.count FROM asked
-        JOIN counted ON counted.file_name = asked.file_name AND counted.interval IS NOT DISTINCT FROM asked.interval
-        """,
-        list(rule_ids),
-    )
-    return {row["rule_id"]: row["count"] for row in rows}
 
 
 async def files_of_keys(session: Session, keys: Collection[str]) -> set[str]:

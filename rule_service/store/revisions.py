@@ -2,11 +2,11 @@
 
 from collections.abc import Collection
 
-from rule_service.store.encode import resource_of
+from rule_service.store.encode import resource_of, scope_of
 from rule_service.store.pool import Database, Row, Session
 from rule_service.store.records import page_of
 from rule_service.usecases.ports import Page
-from rule_service.usecases.ports_changes import ResourceChange, ResourceFilter
+from rule_service.usecases.ports_changes import ResourceChange, ResourceFilter, Touched
 from rule_service.usecases.ports_history import ResourceRef, RevisionFacts, RevisionFilter
 
 NEWEST = 2**63 - 1
@@ -111,7 +111,7 @@ async def between(
 ) -> Page[ResourceChange]:
     """The resources that are not the same at two revisions, by kind and id. after: the last of the page before."""
     args: list[object] = [older, newer, *after, limit + 1]
-    touched = _touched(which, args)
+    touched = _candidates(which, args)
     rows = await session.rows(
         f"""
         SELECT kind, resource_id, first.before, last.after, kind || ' ' || resource_id AS place
@@ -136,7 +136,7 @@ async def between(
     return page_of(rows, limit, _change, id="place")
 
 
-def _touched(which: ResourceFilter, args: list[object]) -> str:
+def _candidates(which: ResourceFilter, args: list[object]) -> str:
     """The query for the resources that may have changed after revision $1 and up to $2; adds its arguments."""
     if which.kind is not None and which.id is not None:
         args += [which.kind, which.id]
@@ -159,6 +159,37 @@ def _touched(which: ResourceFilter, args: list[object]) -> str:
 async def changes_after(session: Session, revision: int, which: ResourceFilter) -> tuple[ResourceChange, ...]:
     """The resources that are not what they were at this revision, by kind and id."""
     return (await between(session, revision, NEWEST, ("", ""), NO_LIMIT, which)).items
+
+
+async def touched(session: Session, after: int, before: int) -> tuple[Touched, ...] | None:
+    """What the revisions between these two have changed; None where the history does not have all of them."""
+    rows = await session.rows(
+        """
+        SELECT revision, kind, resource_id AS id, side ->> 'key' AS key, side ->> 'scope_level' AS scope_level,
+            side ->> 'scope_id' AS scope_id,
+            (SELECT namespace_id FROM groups WHERE side ->> 'scope_level' = 'group' AND id = side ->> 'scope_id')
+        FROM history_resources, LATERAL (VALUES (before), (after)) AS sides (side)
+        WHERE revision > $1 AND revision < $2 AND side IS NOT NULL
+        UNION ALL
+        SELECT revision, 'file', file_name, NULL, NULL, NULL, NULL FROM change_log WHERE revision > $1 AND revision < $2
+        UNION ALL
+        SELECT revision, '', '', NULL, NULL, NULL, NULL FROM history WHERE revision > $1 AND revision < $2
+        """,
+        after,
+        before,
+    )
+    revisions = {row["revision"] for row in rows if not row["kind"]}
+    if len(revisions) < before - after - 1:
+        return None
+    told = {row["revision"] for row in rows if row["kind"] not in ("", "file")}
+    # of a revision that tells of resources, that it is there is nothing more
+    return tuple(_touched_by(row) for row in rows if row["kind"] or row["revision"] not in told)
+
+
+def _touched_by(row: Row) -> Touched:
+    level, scope_id = row["scope_level"], row["scope_id"]
+    scope = scope_of(level, scope_id) if level is not None else None
+    return Touched(row["kind"], row["id"], row["key"] or "", scope, row["namespace_id"])
 
 
 def _facts(row: Row) -> RevisionFacts:

@@ -1,13 +1,12 @@
 """Alert rules. A deleted one keeps its row; whatever decides about alerts reads live rules only."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from rule_service.domain.model import AlertRule, Scope
 from rule_service.store.encode import config_json, rule_of, scope_columns, spec_json
 from rule_service.store.groups import down, up
 from rule_service.store.pool import Row, Session
-from rule_service.store.records import Stamp, as_texts, columns, missing, page_of, record_of
+from rule_service.store.records import Stamp, as_texts, columns, missing, page_of
 from rule_service.usecases.filters import RuleFilter
 from rule_service.usecases.ports import Page, Record
 from rule_service.usecases.ports_rendered import RenderedTexts, StoredRule
@@ -276,7 +275,7 @@ def _texts(row: Row) -> RenderedTexts | None:
 
 
 def _record(row: Row) -> Record[AlertRule]:
-    return replace(record_of(row, rule_of(row)), deleted_at=row["deleted_at"])
+    return Record(rule_of(row), row["revision"], row["created_at"], row["updated_at"], row["deleted_at"])
 
 
 def _written(row: Row | None, id: str) -> Record[AlertRule]:

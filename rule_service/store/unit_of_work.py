@@ -31,7 +31,14 @@ from rule_service.store.records import Stamp
 from rule_service.store.tables import table_of
 from rule_service.usecases.ports import Kept, Record
 from rule_service.usecases.ports_batch import Content
-from rule_service.usecases.ports_changes import Answered, LoggedChange, Request, ResourceChange, ResourceFilter
+from rule_service.usecases.ports_changes import (
+    Answered,
+    LoggedChange,
+    Request,
+    ResourceChange,
+    ResourceFilter,
+    Touched,
+)
 from rule_service.usecases.ports_rendered import Ingredients
 
 DRY = 0
@@ -127,6 +134,9 @@ class PostgresTransaction(PostgresReads):
 
     async def changed_by(self, revision: int) -> tuple[ResourceChange, ...]:
         return (await revisions.changed(self._open, revision, 0, revisions.NO_LIMIT)).items
+
+    async def touched(self, after: int, before: int) -> tuple[Touched, ...] | None:
+        return await revisions.touched(self._open, after, before)
 
     async def insert_namespace(self, namespace: Namespace) -> Record[Namespace]:
         stamp = await resources.take_back(self._open, self._stamp, namespaces.TABLE, namespace.id)

@@ -2,22 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from rule_service.domain.layout import parse_file_name
-from rule_service.stream.snapshot import Removed
-from rule_service.stream.view import View
+from rule_service.stream.view import Changed, View, Wanted
 
 NO_FILE = b""
 """Stands for the version of a file that is deleted."""
-
-
-class Wanted(NamedTuple):
-    """One version of one file. sha256: 32 raw bytes."""
-
-    name: str
-    sha256: bytes
-    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +21,10 @@ class Difference:
     manifest_hash: bytes
     mass_deletion_allowed: bool
     commit_id: str = ""
+
+    def __hash__(self) -> int:
+        """Not over the files: every stream asks for it, and these tell differences apart as well."""
+        return hash((self.from_revision, self.to_revision, self.manifest_hash, len(self.puts), len(self.deletes)))
 
     @property
     def empty(self) -> bool:
@@ -47,40 +41,30 @@ def since(view: View, revision: int, refused: Refused) -> Difference | None:
     None where that can not be told any more: then everything has to be compared. More than half may be deleted, since
     each deletion was seen in the change log.
     """
-    changed = view.snapshot.since(revision)
+    changed = view.changed_since(revision)
     if changed is None:
         return None
-    puts = []
-    deletes = []
-    for name, entry in changed:
-        if not view.takes(name):
-            continue
-        if isinstance(entry, Removed):
-            deletes.append(name)
-        else:
-            puts.append(Wanted(name, entry.sha256, entry.revision))
-    return _offered(view, revision, puts, deletes, refused, allowed=True)
+    return _offered(view, revision, changed, refused, allowed=True)
 
 
 def against(view: View, inventory: Mapping[str, bytes], refused: Refused, *, mass_deletion_allowed: bool) -> Difference:
     """For a deployer that has the files of `inventory` (SHA-256 by name). Names that are not ours are left alone."""
     files = view.files()
-    puts = [
+    puts = tuple(
         Wanted(name, file.sha256, file.revision) for name, file in files.items() if inventory.get(name) != file.sha256
-    ]
-    deletes = sorted(name for name in inventory if name not in files and parse_file_name(name) is not None)
-    return _offered(view, 0, puts, deletes, refused, allowed=mass_deletion_allowed)
+    )
+    deletes = tuple(sorted(name for name in inventory if name not in files and parse_file_name(name) is not None))
+    return _offered(view, 0, Changed(puts, deletes), refused, allowed=mass_deletion_allowed)
 
 
-def _offered(
-    view: View, from_revision: int, puts: list[Wanted], deletes: list[str], refused: Refused, *, allowed: bool
-) -> Difference:
-    return Difference(
-        from_revision,
-        view.revision,
-        tuple(put for put in puts if refused.get(put.name) != put.sha256),
-        tuple(name for name in deletes if refused.get(name) != NO_FILE),
-        view.manifest_hash,
-        allowed,
-        view.snapshot.position.commit_id,
+def _offered(view: View, from_revision: int, changed: Changed, refused: Refused, *, allowed: bool) -> Difference:
+    puts, deletes = _without(refused, changed) if refused else changed
+    commit_id = view.snapshot.position.commit_id
+    return Difference(from_revision, view.revision, puts, deletes, view.manifest_hash, allowed, commit_id)
+
+
+def _without(refused: Refused, changed: Changed) -> Changed:
+    return Changed(
+        tuple(put for put in changed.puts if refused.get(put.name) != put.sha256),
+        tuple(name for name in changed.deletes if refused.get(name) != NO_FILE),
     )

@@ -117,6 +117,11 @@ class Hub:
         return logging.INFO if len(self._streams) <= TOLD_ONE_BY_ONE else logging.DEBUG
 
     @property
+    def revision(self) -> int:
+        """Of the newest snapshot; 0 before there is one."""
+        return self._state.snapshot.revision if self._state is not None else 0
+
+    @property
     def entries(self) -> Mapping[str, Entry]:
         """Of the newest snapshot."""
         return self._state.snapshot.entries if self._state is not None else {}
@@ -163,6 +168,9 @@ class Hub:
 
         Raises Unavailable as long as nothing was ever read.
         """
+        known = self._views.get(served)
+        if known is not None:
+            return known
         async with self._viewing:
             state = self._state
             if state is None:

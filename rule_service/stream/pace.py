@@ -1,8 +1,8 @@
 """When the next Update goes to a deployer: at once, but not in the middle of a burst of edits.
 
 An Update costs its Prometheus a reload of everything. An edit by itself has to be there soon, and nothing is won by
-waiting. But where others came while the last Update was applied, more of them are likely, and one reload for all of
-them brings the last one sooner than a reload for each few. Pure: time is told, in seconds.
+waiting. But where others are on their way to their commit, or came while the last Update was applied, one reload for
+all of them brings the last one sooner than a reload for each few. Pure: time is told, in seconds.
 """
 
 from typing import Final
@@ -21,26 +21,33 @@ class Pace:
     def __init__(self) -> None:
         self._revision = 0
         self._changed_at = 0.0
-        self._quiet = 0.0
-        self._latest: float | None = None
+        self._took = 0.0
+        self._bursting = False
+        self._waiting_since: float | None = None
 
     def saw(self, revision: int, now: float) -> None:
         """The newest revision there is."""
         if revision != self._revision:
             self._revision = revision
             self._changed_at = now
+            if self._waiting_since is None:
+                self._waiting_since = now
 
     def answered(self, to_revision: int, took: float, now: float) -> None:
         """The Update that led to this revision was answered. took: since it was sent."""
-        if self._revision > to_revision:
-            self._quiet = min(QUIET * took, LONGEST_QUIET)
-            self._latest = now + min(PATIENCE * took, LONGEST_PATIENCE)
-        else:
-            self._latest = None
+        self._took = took
+        self._bursting = self._revision > to_revision
+        self._waiting_since = now if self._bursting else None
 
-    def held_until(self, now: float) -> float | None:
-        """When the next Update may go; None: now."""
-        if self._latest is None:
-            return None
-        until = min(self._changed_at + self._quiet, self._latest)
-        return until if until > now else None
+    def held_until(self, now: float, *, more_coming: bool) -> float | None:
+        """When the next Update may go; None: now. more_coming: edits are on their way; ask again once there is none."""
+        if self._waiting_since is not None:
+            until = self._waiting_since + min(PATIENCE * self._took, LONGEST_PATIENCE)
+            if not more_coming:
+                quiet = min(QUIET * self._took, LONGEST_QUIET) if self._bursting else 0.0
+                until = min(until, self._changed_at + quiet)
+            if until > now:
+                return until
+            self._waiting_since = None
+            self._bursting = False
+        return None

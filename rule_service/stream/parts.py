@@ -9,13 +9,14 @@ from rule_service.stream.policy import StreamPolicy
 from rule_service.stream.traces import Traces
 from rule_service.stream.updates import Updates
 from rule_service.usecases.ports_delivery import DeployerLeases
+from rule_service.usecases.underway import Underway
 
 
 @dataclass(frozen=True, slots=True)
 class StreamParts:
     """server_id: the replica's name, another one for each. source: of randomness, for the age of streams.
 
-    traces: those in which the newest revisions were made.
+    traces: those in which the newest revisions were made. underway: edits that are about to be committed here.
     """
 
     hub: Hub
@@ -26,3 +27,4 @@ class StreamParts:
     server_id: str
     source: random.Random = field(default_factory=random.SystemRandom)
     traces: Traces = field(default_factory=Traces)
+    underway: Underway = field(default_factory=Underway)

@@ -50,6 +50,8 @@ class Reports:
         self._id = deployer_id
         self._epoch = epoch
         self._standing = standing
+        self._log = _log.bind()  # the name of a logger is looked for at each line otherwise
+        self._now = asyncio.get_running_loop().time
         self._inventory: dict[str, bytes] = {}
         self._effective_state: pb.EffectiveState | None = None
 
@@ -79,35 +81,35 @@ class Reports:
         fates = messages.fates(status)
         disk = messages.sha256(status.manifest_hash, "status.manifest_hash")
         revision = standing.revision_of(status.nonce, status.revision)
-        # before they are recorded: who waits for that may look at once
+        # before they are recorded: who waits for that may look at once, or have what was refused offered again
+        standing.judged(fates, self._hub.entries)
         for fate in fates:
             self._metrics.outcome(fate.state)
         delivery = standing.in_flight.delivery if status.nonce and standing.in_flight is not None else NOTHING
         with tracing.span("record outcome", delivery.traceparent, revision=revision):
             await self._recorded(lambda: self._leases.record_outcomes(self._id, self._epoch, revision, disk, fates))
-        standing.judged(fates, self._hub.entries)
         answered = standing.told_status(status.nonce, revision, disk)
         if answered is not None:
             if answered.sent_at is not None:
-                now = asyncio.get_running_loop().time()
+                now = self._now()
                 self._metrics.answered(now - answered.sent_at)
                 standing.pace.answered(answered.to_revision, now - answered.sent_at, now)
             delivery.note(state=_State.Name(status.state))
             delivery.end()
             states = _count(fates)
             level = logging.INFO if states.keys() - {FateState.ACTIVE} else self._hub.routine
-            _log.log(level, "update answered", nonce=answered.nonce, revision=revision, states=states)
+            self._log.log(level, "update answered", nonce=answered.nonce, revision=revision, states=states)
 
     async def _heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         disk = messages.sha256(heartbeat.manifest_hash, "heartbeat.manifest_hash")
-        self._standing.told_work(heartbeat.applying, busy=heartbeat.busy, now=asyncio.get_running_loop().time())
+        self._standing.told_work(heartbeat.applying, busy=heartbeat.busy, now=self._now())
         try:
             await self._leases.renew(self._id, self._epoch, self._policy.lease, disk)
             self._standing.unrenewed_since = None
         except Unavailable as error:
             # the next one will do, for as long as the lease runs
             if self._standing.unrenewed_since is None:
-                self._standing.unrenewed_since = asyncio.get_running_loop().time()
+                self._standing.unrenewed_since = self._now()
             _log.warning("lease not renewed", error=str(error))
         if self._standing.strayed(disk):
             _log.warning("the deployer's files have changed, comparing")

@@ -1,13 +1,13 @@
 """What is written to a stream, and when: updates, commands, signs of life, and the word to go elsewhere."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 import structlog
 
 from rule_service.stream import messages
+from rule_service.stream.alarm import Alarm
 from rule_service.stream.difference import Difference
 from rule_service.stream.fragments import envelope
 from rule_service.stream.parts import StreamParts
@@ -35,7 +35,9 @@ class Sender:
         self._claim = claim
         self._standing = standing
         self._stream = stream
+        self._log = _log.bind()  # the name of a logger is looked for at each line otherwise
         self._woken = asyncio.Event()
+        self._alarm = Alarm(self.wake)
         self._finished = False
         self._drain_message: str | None = None
         self._commands: dict[pb.Command.Kind.ValueType, None] = {}
@@ -43,6 +45,7 @@ class Sender:
         self._now = asyncio.get_running_loop().time
         now = self._now()
         self._written_at = now
+        self._writing_since: float | None = None
         self._ages_at = now + self._policy.max_age * parts.source.uniform(0.8, 1.2)
         self._settle_at: float | None = None
         self._held_until: float | None = None
@@ -54,9 +57,19 @@ class Sender:
         update = self._standing.in_flight
         return self._now() - update.sent_at if update is not None and update.sent_at is not None else 0.0
 
+    @property
+    def writing_since(self) -> float | None:
+        """Since when the deployer has not read what is being written; None where nothing is."""
+        return self._writing_since
+
     def wake(self) -> None:
-        """Something has changed: the manifest, or what the deployer has said."""
+        """Something has changed: the manifest, or what is asked of the stream."""
         self._woken.set()
+
+    def heard(self) -> None:
+        """The deployer has said something. Most answers leave nothing to do, which is not worth waking up for."""
+        if self._is_old() or not self._standing.rests(self._parts.hub.revision):
+            self.wake()
 
     def finish(self) -> None:
         """The deployer has nothing more to say."""
@@ -80,30 +93,34 @@ class Sender:
 
         Raises DeadlineExceeded(ACK_TIMEOUT), Conflict(STALE_EPOCH), and what writing raises.
         """
-        while not self._finished:
-            self._woken.clear()
-            if (message := self._reason_to_drain()) is not None:
-                await self.send(messages.drain(message, self._policy.reconnect_within))
-                return True
-            self._check_answered()
-            await self._send_commands()
-            await self._unless_away(self._offer)
-            await self._unless_away(self._settle)
-            if self._now() >= self._written_at + self._policy.heartbeat:
-                await self._send_progress()
-            await self._pause()
-        return False
+        try:
+            while not self._finished:
+                self._woken.clear()
+                if (message := self._reason_to_drain()) is not None:
+                    await self.send(messages.drain(message, self._policy.reconnect_within))
+                    return True
+                await self._do_what_is_due()
+                self._alarm.by(self._next_due())
+                await self._woken.wait()
+            return False
+        finally:
+            self._alarm.off()
 
     async def send(self, body: bytes, nonce: int = 0, traceparent: str = "") -> None:
-        """body: a serialised SyncResponse without nonce and epoch. Raises DeadlineExceeded where nobody reads."""
-        try:
-            async with asyncio.timeout(self._policy.lease):
-                await self._stream.write(envelope(body, self._claim.epoch, nonce, traceparent))
-        except TimeoutError:
-            raise DeadlineExceeded.of(
-                "", Reason.STREAM_LOST, f"the deployer has not read its stream for {self._policy.lease:g} s"
-            ) from None
+        """body: a serialised SyncResponse without nonce and epoch. Waits for a deployer that does not read: the
+        session looks at `writing_since`."""
+        self._writing_since = self._now()
+        await self._stream.write(envelope(body, self._claim.epoch, nonce, traceparent))
+        self._writing_since = None
         self._written_at = self._now()
+
+    async def _do_what_is_due(self) -> None:
+        self._check_answered()
+        await self._send_commands()
+        await self._unless_away(self._offer)
+        await self._unless_away(self._settle)
+        if self._now() >= self._written_at + self._policy.heartbeat:
+            await self._send_progress()
 
     def _reason_to_drain(self) -> str | None:
         unrenewed = self._standing.unrenewed_since
@@ -159,8 +176,11 @@ class Sender:
         while True:
             view = await self._parts.hub.view(self._hello.serves)
             self._standing.pace.saw(view.revision, self._now())
-            self._held_until = self._standing.pace.held_until(self._now())
+            more_coming = bool(self._parts.underway)
+            self._held_until = self._standing.pace.held_until(self._now(), more_coming=more_coming)
             if self._held_until is not None:
+                if more_coming:
+                    self._parts.underway.when_none(self.wake)
                 return
             offer = self._standing.offer(view, trusted=self._trusts_deletions())
             match offer:
@@ -185,7 +205,7 @@ class Sender:
         """False where the database has newer files already."""
         inventory = self._standing.inventory
         try:
-            async with self._parts.updates.ready(difference, held) as bodies:
+            async with await self._parts.updates.ready(difference, held) as bodies:
                 if self._standing.inventory is not inventory or self._standing.compare:
                     return True  # the deployer has said something else meanwhile, which has woken us
                 update = self._standing.send(difference, view)
@@ -198,7 +218,7 @@ class Sender:
             return False
         self._standing.all_sent(update.nonce, self._now())
         self._parts.metrics.sent(sum(map(len, bodies)))
-        _log.log(
+        self._log.log(
             self._parts.hub.routine,
             "update sent",
             nonce=update.nonce,
@@ -248,8 +268,8 @@ class Sender:
         else:
             await self.send(messages.progress(standing.sent, standing.commit_id, standing.manifest_hash))
 
-    async def _pause(self) -> None:
-        """Until something has changed, or the next thing is due."""
+    def _next_due(self) -> float:
+        """When there is something to do though nothing has changed."""
         due = [self._written_at + self._policy.heartbeat]
         if (since := self._standing.waits_since) is not None:
             due.append(since + self._policy.ack_timeout)
@@ -257,6 +277,4 @@ class Sender:
             due.append(self._ages_at)
         now = self._now()
         due += [at for at in (self._settle_at, self._retry_at, self._held_until) if at is not None and at > now]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(min(due)):
-                await self._woken.wait()
+        return min(due)

@@ -5,11 +5,13 @@
     -> ApplyStatus     recorded, then the next
     <- Progress, Command, Drain      -> Heartbeat, EffectiveState, CommandResult, Goodbye
 
-One task reads and records, another writes; `Standing` is what both know. The first Update is sent even if it holds no
-file: only its answer proves that the deployer has taken up the revision.
+One task reads and records, another writes, a third sees to it that neither waits for ever; `Standing` is what they
+know of the deployer. The first Update is sent even if it holds no file: only its answer proves that the deployer has
+taken up the revision.
 """
 
 import asyncio
+import contextlib
 from enum import Enum, auto
 
 import structlog
@@ -92,6 +94,8 @@ class Session:
         self._standing = Standing(claim.revision)
         self._reports = Reports(parts, hello.id, claim.epoch, self._standing)
         self._sender = Sender(parts, hello, claim, self._standing, stream)
+        self._reading_since: float | None = None
+        self._now = asyncio.get_running_loop().time
         self.end = End.LOST
 
     @property
@@ -111,17 +115,15 @@ class Session:
     async def run(self, stopping: asyncio.Event) -> None:
         """Until the deployer leaves, or was asked to connect elsewhere."""
         with structlog.contextvars.bound_contextvars(epoch=self._claim.epoch):
-            await self._welcome()
             try:
                 async with asyncio.TaskGroup() as tasks:
                     name = f"stream of {self._hello.id}"
-                    others = (
-                        tasks.create_task(self._read(), name=f"{name}: read"),
-                        tasks.create_task(self._heed(stopping), name=f"{name}: heed"),
-                    )
+                    watch = tasks.create_task(self._watch(stopping), name=f"{name}: watch")
+                    await self._welcome()
+                    read = tasks.create_task(self._read(), name=f"{name}: read")
                     if await self._sender.run():
                         self.end = End.DRAINED
-                    for task in others:
+                    for task in (read, watch):
                         task.cancel()
             except ExceptionGroup as failed:
                 raise failed.exceptions[0] from failed
@@ -153,7 +155,7 @@ class Session:
         standing.refused = dict(await self._parts.leases.refused(hello.id))
         view = await self._parts.hub.view(hello.serves)
         up_to_date = hello.manifest_hash == view.manifest_hash
-        standing.begin(view, up_to_date=up_to_date, now=asyncio.get_running_loop().time())
+        standing.begin(view, up_to_date=up_to_date, now=self._now())
         mode = pb.Welcome.UP_TO_DATE if up_to_date else pb.Welcome.DIFF
         await self._sender.send(messages.welcome(view, mode, self._parts.policy, self._parts.server_id))
         _log.info(
@@ -171,22 +173,40 @@ class Session:
                 self.end = End.GOODBYE
                 break
             await self._reports.take(message)
-            self.wake()
+            self._sender.heard()
         self._sender.finish()
 
     async def _next(self) -> pb.SyncRequest | None:
-        try:
-            async with asyncio.timeout(self._parts.policy.lease):
-                return await self._stream.read()
-        except TimeoutError:
-            raise _silent(self._parts.policy) from None
+        self._reading_since = self._now()
+        message = await self._stream.read()
+        self._reading_since = None
+        return message
 
-    async def _heed(self, stopping: asyncio.Event) -> None:
-        await stopping.wait()
+    async def _watch(self, stopping: asyncio.Event) -> None:
+        """Ends a stream whose deployer says or reads nothing for the time of a lease, or whose replica is stopping.
+
+        It looks when that can be so for the first time: a timeout set and taken back around each message would be a
+        tenth of what the message costs.
+        """
+        while not stopping.is_set():
+            until = self._patient_until()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await stopping.wait()
         self.drain("the rule service is stopping")
         await asyncio.sleep(self._parts.policy.farewell)
         # the sender waits for a deployer that does not read, or for the database
         raise Unavailable.of("", Reason.STREAM_LOST, "the rule service is stopping: connect to another one")
+
+    def _patient_until(self) -> float:
+        """The earliest that it can be too long. Raises DeadlineExceeded where it is."""
+        now, policy = self._now(), self._parts.policy
+        reading, writing = self._reading_since, self._sender.writing_since
+        if reading is not None and now >= reading + policy.lease:
+            raise _silent(policy)
+        if writing is not None and now >= writing + policy.lease:
+            raise _unread(policy)
+        return min(since for since in (reading, writing, now) if since is not None) + policy.lease
 
 
 def _silent(policy: StreamPolicy) -> DeadlineExceeded:
@@ -196,3 +216,7 @@ def _silent(policy: StreamPolicy) -> DeadlineExceeded:
         f"nothing was heard from the deployer for {policy.lease:g} s: it has to say something every "
         f"{policy.heartbeat:g} s",
     )
+
+
+def _unread(policy: StreamPolicy) -> DeadlineExceeded:
+    return DeadlineExceeded.of("", Reason.STREAM_LOST, f"the deployer has not read its stream for {policy.lease:g} s")

@@ -215,6 +215,15 @@ class Standing:
         """Whether all that was sent counts as taken up though nobody said so: it changed nothing here."""
         return not (self.waits or self.behind or self.confirm) and self.taken_up < self.sent
 
+    def rests(self, revision: int) -> bool:
+        """Whether nothing is to be done as long as this is the newest revision, and nobody asks for anything."""
+        return (
+            self.taken_up == self.sent == revision
+            and not (self.waits or self.confirm or self.compare)
+            and self.inventory is None
+            and self.unrenewed_since is None
+        )
+
     def _reached(self, view: View) -> None:
         self.sent, self.manifest_hash = view.revision, view.manifest_hash
         self.commit_id = view.snapshot.position.commit_id

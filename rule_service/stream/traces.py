@@ -4,6 +4,7 @@ Told by NOTIFY alone: a word that is lost costs a span, and no row of the databa
 """
 
 from collections import OrderedDict
+from itertools import islice, takewhile
 from typing import Final
 
 KEPT: Final = 1_000
@@ -28,5 +29,6 @@ class Traces:
 
     def between(self, after: int, upto: int) -> tuple[str, ...]:
         """The traceparents of the revisions in (after, upto], the newest first, at most one and those to be linked."""
-        found = [parent for revision, parent in self._parents.items() if after < revision <= upto]
-        return tuple(reversed(found))[: 1 + LINKED]
+        newest_first = (revision for revision in reversed(self._parents) if revision <= upto)
+        wanted = islice(takewhile(lambda revision: revision > after, newest_first), 1 + LINKED)
+        return tuple(self._parents[revision] for revision in wanted)

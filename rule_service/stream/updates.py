@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
-from rule_service.stream.difference import Difference, Wanted
+from rule_service.stream.difference import Difference
 from rule_service.stream.fragments import LIMIT, bodies
 from rule_service.stream.lru import ByteLru
+from rule_service.stream.view import Wanted
 from rule_service.usecases.ports_delivery import ChangeLog
 from rulecast.digest import file_sha256
 
@@ -38,22 +39,21 @@ class Updates:
         self._making: dict[Difference, asyncio.Event] = {}
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
-    @asynccontextmanager
-    async def ready(self, difference: Difference, held: Held) -> AsyncIterator[tuple[bytes, ...]]:
+    async def ready(self, difference: Difference, held: Held) -> AbstractAsyncContextManager[tuple[bytes, ...]]:
         """The fragments, for as long as it takes to send them; large ones wait for their turn.
 
-        held: what this stream has fetched already; more is added. Raises Moved, and Unavailable.
+        held: what this stream has fetched already; more is added. Raises Moved, and Unavailable: now, or on entering.
         """
-        if len(difference.puts) > FILES_AT_ONCE:
-            async with self._large:
-                yield await self._made(difference, held)
-            return
-        made = await self._made(difference, held)
-        if len(made) == 1:
-            yield made
-            return
+        if len(difference.puts) <= FILES_AT_ONCE:
+            made = await self._made(difference, held)
+            if len(made) == 1:
+                return nullcontext(made)
+        return self._in_turn(difference, held)
+
+    @asynccontextmanager
+    async def _in_turn(self, difference: Difference, held: Held) -> AsyncIterator[tuple[bytes, ...]]:
         async with self._large:
-            yield made
+            yield await self._made(difference, held)
 
     async def _made(self, difference: Difference, held: Held) -> tuple[bytes, ...]:
         while (made := self._bodies.get(difference)) is None:

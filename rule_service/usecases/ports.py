@@ -33,9 +33,17 @@ from rule_service.usecases.filters import (
     TemplateFilter,
 )
 from rule_service.usecases.ports_batch import Batches
-from rule_service.usecases.ports_changes import Answered, LoggedChange, Request, ResourceChange, ResourceFilter
+from rule_service.usecases.ports_changes import Answered, LoggedChange, Request, ResourceChange, ResourceFilter, Touched
 from rule_service.usecases.ports_fates import DeployerFacts
-from rule_service.usecases.ports_rendered import FileFacts, Ingredients, Parts, Placement, StoredFile, StoredRule
+from rule_service.usecases.ports_rendered import (
+    FileFacts,
+    InFile,
+    Ingredients,
+    Parts,
+    Placement,
+    StoredFile,
+    StoredRule,
+)
 
 T_co = TypeVar("T_co", covariant=True)
 Kept = TypeVar("Kept", bound=Namespace | Group | Target | AlertTemplate)
@@ -114,12 +122,8 @@ class Reads(Protocol):
 
     async def rules(self, after: str, limit: int, where: RuleFilter) -> Page[Record[AlertRule]]: ...
 
-    async def rendered(self, rule_ids: Collection[str]) -> dict[str, RenderedRule]:
-        """What is stored as rendered, by rule id; rules that are off have none."""
-        ...
-
-    async def beside(self, rule_ids: Collection[str]) -> dict[str, int]:
-        """For each rendered rule: how many of its file's rules have its interval, itself included."""
+    async def in_files(self, rule_ids: Collection[str]) -> dict[str, "InFile"]:
+        """What is stored as rendered, by rule id; rules that are off have nothing."""
         ...
 
     async def all_namespaces(self) -> dict[str, Namespace]:
@@ -130,6 +134,10 @@ class Reads(Protocol):
 
     async def groups_by_label_value(self, values: Collection[tuple[str, str]]) -> dict[str, Group]:
         """The groups with these (namespace id, label value), by id."""
+        ...
+
+    async def lineage_of_label_values(self, values: Collection[tuple[str, str]]) -> dict[str, Group]:
+        """The same with their ancestors."""
         ...
 
     async def key_worlds(self, keys: Collection[str]) -> dict[str, KeyWorld]:
@@ -277,16 +285,20 @@ class Transaction(Reads, Batches, Protocol):
         """What a revision changed."""
         ...
 
+    async def touched(self, after: int, before: int) -> tuple["Touched", ...] | None:
+        """What the revisions between these two have changed; None where the history does not have all of them."""
+        ...
+
 
 class Store(Reads, Protocol):
     """The database. As Reads, each call takes a connection of the pool by itself."""
 
     def transaction(self, *, rollback: bool = False, locked: bool = True) -> AbstractAsyncContextManager[Transaction]:
-        """A READ COMMITTED transaction: committed at the end of the block, rolled back on an exception.
+        """A transaction: committed at the end of the block, rolled back on an exception.
 
         With `rollback` it is rolled back in any case: that is a dry run, and its rows are stamped with revision 0.
-        Not `locked`, a dry run does not take the commit lock. Then its reads are of several states, and it gives way:
-        Conflict where it would have to wait for a row.
+        Not `locked`, a dry run does not take the commit lock. It reads one state of the database throughout, and gives
+        way: Conflict where it would have to wait for a row, or another transaction has changed it since.
         Raises Unavailable(DATABASE_UNAVAILABLE) when the database can not be reached.
         """
         ...

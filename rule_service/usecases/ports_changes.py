@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rule_service.domain.model import Resource
+from rule_service.domain.model import Resource, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +11,21 @@ class LoggedChange:
 
     file_name: str
     sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Something that revisions have changed: a resource as it was or as it became, a file, or nothing in particular.
+
+    kind: as in `ResourceChange`, or `file`; empty for a revision that says of no resource what it changed.
+    key, scope, namespace_id: of a rule; the namespace is that of its group.
+    """
+
+    kind: str
+    id: str = ""
+    key: str = ""
+    scope: Scope | None = None
+    namespace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,14 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class InFile:
+    """A rule as it is stored in its file. beside: how many of the file's rules have its interval, itself included."""
+
+    rule: RenderedRule
+    beside: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fragment:
     """The rendered text of one rule, from which files are assembled. The fields `assemble_file` needs."""
 

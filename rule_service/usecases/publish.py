@@ -1,14 +1,15 @@
 """Every edit's way into the database: try it, check what it renders to, then do it under the commit lock.
 
 The edit runs twice. First in a transaction that is rolled back, without the lock: this tells what would be rendered,
-and promtool checks what is new of it. Then it runs again under the lock, on whatever the database holds by then, and
-is committed if it renders to what was checked; else what is new is checked first. Where promtool is not asked, the
-second half is all there is. A dry run is an edit under the lock that is rolled back in the end.
+and promtool checks what is new of it. Then it runs again under the lock, on what the database holds by then (from
+`memory` where nobody has changed it), and is committed if it renders to what was checked; else what is new is checked
+first. Where promtool is not asked, and nobody is in the way, the second half is all there is. A dry run is an edit
+under the lock that is rolled back in the end.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -18,6 +19,7 @@ from rule_service.domain.render import RenderedRule
 from rule_service.usecases.assembly import Assembled, assemble
 from rule_service.usecases.blame import refused_by_promtool
 from rule_service.usecases.change import Capture, Change, RaisedWarning, WriteOptions, Written
+from rule_service.usecases.memory import Memory
 from rule_service.usecases.permission import check_permission
 from rule_service.usecases.ports import Store, Transaction
 from rule_service.usecases.ports_changes import Answered, LoggedChange, Request
@@ -25,6 +27,7 @@ from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.ports_watch import EditOutcome, EditWatch, Unwatched
 from rule_service.usecases.preview import About, about, compare, look
 from rule_service.usecases.rendering import Differences, Edited, Renderer
+from rule_service.usecases.underway import Underway
 from rule_service.usecases.waiting import RolloutWaiter
 from rulecast import tracing
 from rulecast.errors import Conflict, InvalidInput, RulecastError, Unavailable
@@ -38,6 +41,9 @@ ATTEMPTS = 10
 TRIED_AT_ONCE = 4
 """Edits that are tried at the same time: each needs a connection, and more would not be faster."""
 
+FILES_REMEMBERED = 4
+"""What is in more files than these is read again by the second run of an edit."""
+
 FEW = 4
 """Edits that are committed in about the time that promtool takes."""
 
@@ -48,13 +54,22 @@ First = Callable[[Transaction, Answered], Awaitable[T]]
 
 
 class Publisher:
-    """Runs edits. One for the process. checker: None where promtool is not asked. watch: is told how each ended."""
+    """Runs edits. One for the process.
+
+    checker: None where promtool is not asked. watch: is told how each ended. underway: has those that are not bulk.
+    """
 
     def __init__(
-        self, store: Store, checker: RuleChecker | None, waiter: RolloutWaiter, watch: EditWatch | None = None
+        self,
+        store: Store,
+        checker: RuleChecker | None,
+        waiter: RolloutWaiter,
+        watch: EditWatch | None = None,
+        underway: Underway | None = None,
     ) -> None:
         self._parts = _Parts(store, checker)
         self._waiter = waiter
+        self._underway = underway or Underway()
         self._watch = watch or Unwatched()
         self._patient = asyncio.Lock()
 
@@ -72,8 +87,10 @@ class Publisher:
             edit = _once(edit, options.method, options.request, first)
         tried_first = bulk or self._parts.checker is not None
         run = _Run(self._parts, _permitted(edit, options.namespaces), options, tried_first=tried_first)
+        uncounted = options.validate_only or bulk
         try:
-            revision, attempt = await self._published(run)
+            with nullcontext() if uncounted else self._underway.one():
+                revision, attempt = await self._published(run)
         except Exception as error:
             self._watch.edited(options.method, _outcome_of(error))
             raise
@@ -126,6 +143,11 @@ class _Parts:
                 yield
         finally:
             self._count(-1)
+
+    @property
+    def committing(self) -> bool:
+        """Whether an edit would have to wait for its turn."""
+        return self._to_commit > 0
 
     def _count(self, more: int) -> None:
         self._to_commit += more
@@ -182,6 +204,7 @@ class _Run(Generic[T]):
         self.options = options
         self._tried_first = tried_first
         self._renderer = Renderer()
+        self._memory = Memory()
         self._accepted: set[tuple[str, str]] = set()
 
     async def dry(self) -> _Attempt[T]:
@@ -217,7 +240,7 @@ class _Run(Generic[T]):
 
     async def prepare(self) -> _Attempt[T] | None:
         """Renders what the edit would, for promtool to check. The attempt, where it would leave everything as it is."""
-        if not self._tried_first:
+        if not self._tried_first and not self._parts.committing:
             return None
         attempt = await self._tried()
         await self._check(self._unchecked(attempt), attempt.edited.fields)
@@ -235,7 +258,7 @@ class _Run(Generic[T]):
             async with self._parts.turn(), self._parts.store.transaction() as transaction:
                 # before anything is read: this row is the commit lock
                 revision = await transaction.take_revision()
-                attempt = await self._attempt(transaction)
+                attempt = await self._attempt(await self._memory.recall(transaction, revision))
                 if unchecked := self._unchecked(attempt):
                     raise _Overtaken(unchecked, attempt.edited.fields)
                 if attempt.empty:
@@ -258,18 +281,26 @@ class _Run(Generic[T]):
         async with self._parts.trying:
             try:
                 async with self._parts.store.transaction(rollback=True, locked=False) as transaction:
-                    return await self._attempt(transaction, only_what_differs=True)
+                    return await self._remembered(transaction)
             except Unavailable:
                 raise
             except RulecastError:
-                pass  # it may have seen half of another edit: the word that counts is spoken under the lock
+                self._memory.forget()  # others were in its way: the word that counts is spoken under the lock
         async with self._parts.turn(), self._parts.store.transaction(rollback=True) as transaction:
-            return await self._attempt(transaction, only_what_differs=True)
+            return await self._attempt(transaction, most_files=0)
 
-    async def _attempt(self, transaction: Transaction, *, only_what_differs: bool = False) -> _Attempt[T]:
+    async def _remembered(self, transaction: Transaction) -> _Attempt[T]:
+        """The second run is spared what a small edit reads; what a large one reads is not kept in memory meanwhile."""
+        attempt = await self._attempt(await self._memory.record(transaction), most_files=FILES_REMEMBERED)
+        if len(attempt.differences.files) > FILES_REMEMBERED:
+            self._memory.forget()
+        return attempt
+
+    async def _attempt(self, transaction: Transaction, *, most_files: int | None = None) -> _Attempt[T]:
+        """most_files: of more than so many it is only seen what differs in them."""
         edited = await self._edit(transaction)
         differences = await self._renderer.differences(transaction, edited)
-        if only_what_differs and not edited.files:
+        if most_files is not None and len(differences.files) > most_files and not edited.files:
             return _Attempt(edited, differences, Assembled())
         return _Attempt(edited, differences, await assemble(transaction, differences, edited.files))
 

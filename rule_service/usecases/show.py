@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rule_service.domain.layout import group_name
 from rule_service.domain.model import AlertRule
+from rule_service.domain.render import RenderedRule
 from rule_service.usecases.change import Placed
 from rule_service.usecases.ports import Reads, Record
 
@@ -19,13 +20,12 @@ class ShownRule:
 
 async def placed_rules(reads: Reads, ids: Sequence[str]) -> dict[str, Placed]:
     """What is stored as rendered for these rules, by id; rules that are off have nothing."""
-    rendered = await reads.rendered(ids)
-    beside = await reads.beside(list(rendered)) if rendered else {}
-    return {
-        id: Placed(rule, group_name(rule.scope, rule.key, rule.interval, beside[id]))
-        for id, rule in rendered.items()
-        if id in beside
-    }
+    stored = await reads.in_files(ids)
+    return {id: _placed(each.rule, each.beside) for id, each in stored.items()}
+
+
+def _placed(rule: RenderedRule, beside: int) -> Placed:
+    return Placed(rule, group_name(rule.scope, rule.key, rule.interval, beside))
 
 
 async def shown_rules(reads: Reads, records: Sequence[Record[AlertRule]]) -> tuple[ShownRule, ...]:

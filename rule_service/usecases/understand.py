@@ -86,8 +86,8 @@ class Understanding:
         shown = explanations.get(rule.id) if rule is not None else None
         group = None
         if rule is not None and shown is not None:
-            beside = await self._reads.beside([rule.id])
-            group = shown.group_name(beside.get(rule.id, 1))
+            stored = (await self._reads.in_files([rule.id])).get(rule.id)
+            group = shown.group_name(1 if stored is None else stored.beside)
         return Explained(world.key, labels or {}, shown, _in_order(explanations, shown), group)
 
     async def _effective(
@@ -95,8 +95,7 @@ class Understanding:
     ) -> tuple[EffectiveRule, ...]:
         """Nothing of the database is looked at but the rules whose scope holds the series."""
         present = [each for each in namespaces.values() if labels.get(each.label)]
-        groups = await self._reads.groups_by_label_value([(each.id, labels[each.label]) for each in present])
-        lineage = await self._reads.group_with_ancestors(list(groups))
+        lineage = await self._reads.lineage_of_label_values([(each.id, labels[each.label]) for each in present])
         held = await self._reads.rules_for_series(list(lineage), [each.id for each in present], key)
         rendered = {each.rule.id: each.rendered for each in held}
         of_key: dict[str, list[AlertRule]] = {}

@@ -59,8 +59,8 @@ class Followers:
     async def _line(self, kind: str, what: object) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
             assert self.child.running, self.child.output()
-            for line in self.child.log.read_text().splitlines():
-                if line.startswith("{"):
+            for line in self.child.log.read_text().splitlines(keepends=True):
+                if line.startswith("{") and line.endswith("\n"):
                     told: dict[str, Any] = json.loads(line)
                     if told["kind"] == kind and told.get("what") == what:
                         return told

@@ -10,7 +10,7 @@ from rule_service.domain.model import GlobalScope, GroupScope, Namespace
 from rule_service.domain.warning import RuleWarning
 from rule_service.store.unit_of_work import PostgresStore
 from rule_service.usecases.ports_changes import LoggedChange
-from rule_service.usecases.ports_rendered import Fragment, Ingredients
+from rule_service.usecases.ports_rendered import Fragment, InFile, Ingredients
 from rulecast.digest import file_sha256
 from rulecast.errors import Position
 from tests.support.rendering import render_key
@@ -41,7 +41,7 @@ async def test_a_rendered_rule_comes_back_as_it_was_stored(store: PostgresStore)
     async with writing(store) as transaction:
         await transaction.put_rendered([full, rendered(GLOBAL)])
         assert await transaction.rendered_of_keys([KEY]) == {"group-prod": full, "global": rendered(GLOBAL)}
-    assert await store.rendered(["group-prod", "nobody"]) == {"group-prod": full}
+    assert await store.in_files(["group-prod", "nobody"]) == {"group-prod": InFile(full, 1)}
     assert await store.files_of_keys([KEY, "unused"]) == {"global.yml", "group-prod.yml"}
 
 
@@ -52,8 +52,8 @@ async def test_rendering_again_replaces_and_deletes(store: PostgresStore) -> Non
         await transaction.delete_rendered(["global", "nobody"])
         await transaction.put_rendered([])
         await transaction.delete_rendered([])
-    assert await store.rendered(["group-prod", "global"]) == {
-        "group-prod": rendered(PROD, expr="up == 0", interval="1m")
+    assert await store.in_files(["group-prod", "global"]) == {
+        "group-prod": InFile(rendered(PROD, expr="up == 0", interval="1m"), 1)
     }
 
 
@@ -77,8 +77,8 @@ async def test_rules_of_one_file_and_interval_are_counted(store: PostgresStore) 
         await transaction.put_rendered(
             [rendered(PROD), rendered(OTHER, interval="1m"), rendered(third), rendered(GLOBAL)]
         )
-    counted = await store.beside(["group-prod", "other", "third", "global", "nobody"])
-    assert counted == {"group-prod": 2, "other": 1, "third": 2, "global": 1}
+    stored = await store.in_files(["group-prod", "other", "third", "global", "nobody"])
+    assert {id: each.beside for id, each in stored.items()} == {"group-prod": 2, "other": 1, "third": 2, "global": 1}
 
 
 async def test_a_file_comes_back_as_it_was_stored(store: PostgresStore) -> None:
@@ -120,7 +120,7 @@ async def test_many_rules_are_stored_in_batches(store: PostgresStore, monkeypatc
     async with writing(store) as transaction:
         await transaction.put_rendered([rendered(each) for each in many])
         assert len((await transaction.ingredients(["global.yml"]))["global.yml"].fragments) == 1_000
-    assert (await store.beside(["r0"])) == {"r0": 1_000}
+    assert (await store.in_files(["r0"]))["r0"].beside == 1_000
 
 
 async def test_what_the_domain_renders_comes_back_equal(store: PostgresStore) -> None:

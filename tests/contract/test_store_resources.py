@@ -113,6 +113,17 @@ async def test_a_group_comes_back_as_it_was_stored(store: PostgresStore) -> None
     }
 
 
+async def test_the_groups_of_label_values_come_with_their_ancestors(store: PostgresStore) -> None:
+    lab = Group("lab", "env", "lab", "prod", "bench hosts")
+    async with writing(store) as transaction:
+        await transaction.insert_group(lab)
+    prod = await store.group("prod")
+    assert prod is not None
+    wanted = [("env", "lab"), ("dc", "lab"), ("env", "nothing")]
+    assert await store.lineage_of_label_values(wanted) == {"lab": lab, "prod": prod.value}
+    assert await store.lineage_of_label_values([]) == {}
+
+
 async def test_a_target_comes_back_with_its_groups_in_order(store: PostgresStore) -> None:
     async with writing(store) as transaction:
         created = await transaction.insert_target(replace(TARGET, group_ids=("prod", "dc-a")))

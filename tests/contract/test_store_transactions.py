@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from rule_service.domain.model import Namespace
+from rule_service.domain.model import GlobalScope, Group, GroupScope, Namespace
 from rule_service.store import keepalive
 from rule_service.store.pool import Database, connect, wait_for_database
 from rule_service.store.unit_of_work import PostgresStore
-from rule_service.usecases.ports_changes import ResourceChange
+from rule_service.usecases.ports_changes import LoggedChange, ResourceChange, Touched
 from rulecast.errors import AlreadyExists, Conflict, Unavailable
 from rulecast.reasons import Reason
 from tests.support.proxy import Proxy
@@ -291,6 +291,50 @@ async def test_a_dry_run_without_the_lock_gives_way(store: PostgresStore) -> Non
                 await dry.update_namespace(Namespace("env", "env", 2))
         assert refused.value.reason is Reason.CONCURRENT_CHANGE
     assert (await store.all_namespaces())["env"].policy_priority == 1
+
+
+async def test_a_dry_run_without_the_lock_reads_one_state(store: PostgresStore) -> None:
+    async with store.transaction(rollback=True, locked=False) as dry:
+        before = await dry.revision()
+        await add(store, Namespace("env", "env"))
+        assert await dry.revision() == before
+        assert "env" not in await dry.all_namespaces()
+    assert await store.revision() == before + 1
+
+
+async def test_what_revisions_touched_is_told_as_it_was_and_as_it_became(store: PostgresStore) -> None:
+    await add(store, Namespace("env", "env"), Group("prod", "env", "prod"))
+    before = await store.revision()
+    everywhere, prod = rule("global"), rule("group:prod")
+    changes = (
+        (ResourceChange("rule", "global", None, everywhere), ResourceChange("rule", "group-prod", prod, None)),
+        (ResourceChange("namespace", "env", Namespace("env", "env"), Namespace("env", "env", 1)),),
+        (),
+    )
+    files = (LoggedChange("global.yml", None),)
+    for resources in changes:
+        async with writing(store) as transaction:
+            await transaction.log("me", "Test", resources, files if not resources else ())
+    async with writing(store) as transaction:
+        touched = await transaction.touched(before, before + 4)
+        assert touched is not None
+        assert set(touched) == {
+            Touched("rule", "global", everywhere.key, GlobalScope()),
+            Touched("rule", "group-prod", prod.key, GroupScope("prod"), "env"),
+            Touched("namespace", "env"),
+            Touched("file", "global.yml"),
+            Touched(""),
+        }
+        assert await transaction.touched(before + 1, before + 3) == (Touched("namespace", "env"),) * 2
+        assert await transaction.touched(before, before + 1) == ()
+
+
+async def test_revisions_that_left_no_history_may_have_touched_anything(store: PostgresStore) -> None:
+    before = await store.revision()
+    await add(store, Namespace("env", "env"))
+    async with writing(store) as transaction:
+        await transaction.log("me", "Test", (), ())
+        assert await transaction.touched(before, before + 2) is None
 
 
 async def test_what_a_dry_run_without_the_lock_meets_of_others_is_a_conflict(pool: Database) -> None:

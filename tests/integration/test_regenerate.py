@@ -37,7 +37,7 @@ async def edits(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 async def lose(edits: Edits, *rules: str) -> None:
     """As if these had never been rendered, with a trace in the log."""
-    names = {each: rule.file_name for each, rule in (await edits.store.rendered(rules)).items()}
+    names = {id: each.rule.file_name for id, each in (await edits.store.in_files(rules)).items()}
     async with edits.store.transaction() as transaction:
         await transaction.take_revision()
         await transaction.delete_rendered(list(names))

@@ -7,6 +7,7 @@ series, the rule of the plain second reading of DESIGN 1 (`oracle.py`).
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pytest
@@ -16,17 +17,21 @@ from hypothesis import strategies as st
 from deploy.local.postgres import PostgresServer
 from rule_service.domain.model import AlertRule, Config, Group
 from rule_service.domain.render import RenderedRule
+from rule_service.usecases.ports_check import CheckFailure
 from rule_service.usecases.rules import RuleDraft
-from rulecast.errors import AlreadyExists, FailedPrecondition
+from rulecast.errors import AlreadyExists, FailedPrecondition, NotFound
 from tests.property import oracle
 from tests.property.test_worlds import rule_files
 from tests.property.worlds import LABEL_VALUES, World, worlds
 from tests.support.edits import DO, Edits, open_edits
 from tests.support.postgres import fresh_database
 from tests.support.rendering import render_key
+from tests.support.store import open_database
 
 IN_TEST = 30
 IN_PROVE = 400
+AT_ONCE = 6
+"""Edits of which none waits for another."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +43,52 @@ class Step:
     to: int
 
 
-KINDS = ("threshold", "enabled", "priority", "delete", "move", "move", "value", "value", "policy", "drop group")
+KINDS = (
+    "threshold",
+    "inherit",
+    "enabled",
+    "priority",
+    "delete",
+    "move",
+    "move",
+    "value",
+    "value",
+    "policy",
+    "drop group",
+)
 
 steps = st.lists(
     st.builds(
         Step,
-        st.sampled_from(
-            ["threshold", "enabled", "priority", "delete", "move", "move", "value", "value", "policy", "drop group"]
-        ),
+        st.sampled_from(KINDS),
         st.integers(0, 999),
         st.integers(0, 999),
     ),
     min_size=3,
     max_size=25,
 )
+
+
+frequent_steps = st.lists(
+    st.builds(
+        Step,
+        # mostly those that leave others alone
+        st.sampled_from(
+            [*(["threshold", "inherit"] * 4), "enabled", "enabled", "priority", "delete", "value", "policy"]
+        ),
+        st.integers(0, 999),
+        st.integers(0, 999),
+    ),
+    min_size=2 * AT_ONCE,
+    max_size=8 * AT_ONCE,
+)
+
+
+@st.composite
+def dense_worlds(draw: st.DrawFn) -> World:
+    """With some rules: edits at once then meet each other's keys and files, or not quite."""
+    world = draw(worlds().filter(lambda each: sum(len(key.rules) for key in each.keys) >= AT_ONCE))
+    return replace(world, keys=tuple(replace(key, groups=all_groups(world)) for key in world.keys))
 
 
 @st.composite
@@ -102,34 +139,46 @@ def draft(rule: AlertRule) -> RuleDraft:
 
 
 async def do(edits: Edits, step: Step, world: World) -> None:
-    """One edit, on whatever is there; one that the state forbids is refused and must change nothing."""
+    """One edit, on whatever is there. Raises what refuses it."""
     rules = sorted(rule.id for key in world.keys for rule in key.rules)
     groups = sorted({id for key in world.keys for id in key.groups})
     namespaces = sorted({id for key in world.keys for id in key.namespaces})
     changes: dict[str, Callable[[AlertRule], AlertRule]] = {
         "threshold": lambda rule: replace(rule, config=Config(parameters={"threshold": float(step.to % 100)})),
+        "inherit": lambda rule: replace(rule, config=Config()),
         "enabled": lambda rule: replace(rule, enabled=not rule.enabled),
         "priority": lambda rule: replace(rule, priority=step.to % 3),
     }
+    if step.kind in changes and (id := await live_rule(edits, rules, step.at)):
+        await edits.rules.update(id, "", changes[step.kind], DO)
+    elif step.kind == "delete" and (id := await live_rule(edits, rules, step.at)):
+        await edits.rules.delete(id, "", DO)
+    elif step.kind == "policy" and namespaces:
+        id = namespaces[step.at % len(namespaces)]
+        await edits.namespaces.update(id, "", lambda r: replace(r.value, policy_priority=step.to % 3), DO)
+    elif step.kind == "value" and (id := await some_group(edits, groups, step.at)):
+        value = LABEL_VALUES[step.to % len(LABEL_VALUES)]
+        await edits.groups.update(id, "", lambda r: replace(r.value, label_value=value), DO)
+    elif step.kind == "move" and (id := await some_group(edits, groups, step.at)):
+        parent = await some_parent(edits, groups, id, step.to)
+        await edits.groups.update(id, "", lambda r: replace(r.value, parent_id=parent), DO)
+    elif step.kind == "drop group" and (id := await some_group(edits, groups, step.at)):
+        await edits.groups.delete(id, "", True, DO)
+
+
+async def do_alone(edits: Edits, step: Step, world: World) -> None:
+    """An edit that the state forbids is refused and changes nothing."""
     before = await edits.files()
     try:
-        if step.kind in changes and (id := await live_rule(edits, rules, step.at)):
-            await edits.rules.update(id, "", changes[step.kind], DO)
-        elif step.kind == "delete" and (id := await live_rule(edits, rules, step.at)):
-            await edits.rules.delete(id, "", DO)
-        elif step.kind == "policy" and namespaces:
-            id = namespaces[step.at % len(namespaces)]
-            await edits.namespaces.update(id, "", lambda r: replace(r.value, policy_priority=step.to % 3), DO)
-        elif step.kind == "value" and (id := await some_group(edits, groups, step.at)):
-            value = LABEL_VALUES[step.to % len(LABEL_VALUES)]
-            await edits.groups.update(id, "", lambda r: replace(r.value, label_value=value), DO)
-        elif step.kind == "move" and (id := await some_group(edits, groups, step.at)):
-            parent = await some_parent(edits, groups, id, step.to)
-            await edits.groups.update(id, "", lambda r: replace(r.value, parent_id=parent), DO)
-        elif step.kind == "drop group" and (id := await some_group(edits, groups, step.at)):
-            await edits.groups.delete(id, "", True, DO)
+        await do(edits, step, world)
     except (AlreadyExists, FailedPrecondition):
         assert await edits.files() == before
+
+
+async def do_beside_others(edits: Edits, step: Step, world: World) -> None:
+    """What it is done to may be gone by then."""
+    with suppress(AlreadyExists, FailedPrecondition, NotFound):
+        await do(edits, step, world)
 
 
 async def live_rule(edits: Edits, ids: Sequence[str], at: int) -> str | None:
@@ -178,10 +227,27 @@ async def run(server: PostgresServer, world: World, todo: Sequence[Step]) -> Non
         await make(edits, world)
         await check_files(edits, world)
         for step in todo:
-            await do(edits, step, world)
+            await do_alone(edits, step, world)
             # after each: the next one may render anew what this one forgot
             rendered = await check_files(edits, world)
         await check_answers(edits, world, rendered)
+
+
+class Content:
+    """Implements `RuleChecker`: with one every edit is tried first, and this one takes no time to find nothing."""
+
+    async def check(self, rules: Sequence[RenderedRule]) -> tuple[CheckFailure, ...]:
+        return ()
+
+
+async def run_at_once(server: PostgresServer, world: World, todo: Sequence[Step]) -> None:
+    """Several at a time: each is tried while others are committed, and reads from memory what these leave alone."""
+    async with fresh_database(server) as url, open_database(url) as database:
+        edits = Edits(database, Content())
+        await make(edits, world)
+        for at in range(0, len(todo), AT_ONCE):
+            await asyncio.gather(*(do_beside_others(edits, step, world) for step in todo[at : at + AT_ONCE]))
+            await check_files(edits, world)
 
 
 COMMON = settings(
@@ -203,6 +269,23 @@ def test_edits_lead_where_rendering_everything_leads(
     postgres_server: PostgresServer, world: World, todo: list[Step]
 ) -> None:
     asyncio.run(run(postgres_server, world, todo))
+
+
+@pytest.mark.timeout(600)
+@given(dense_worlds(), frequent_steps)
+@settings(COMMON, max_examples=IN_TEST)
+def test_edits_at_once_lead_where_rendering_everything_leads(
+    postgres_server: PostgresServer, world: World, todo: list[Step]
+) -> None:
+    asyncio.run(run_at_once(postgres_server, world, todo))
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(7_200)
+@given(dense_worlds(), frequent_steps)
+@settings(COMMON, max_examples=IN_PROVE)
+def test_edits_at_once_of_hundreds_of_worlds(postgres_server: PostgresServer, world: World, todo: list[Step]) -> None:
+    asyncio.run(run_at_once(postgres_server, world, todo))
 
 
 @pytest.mark.prove

@@ -25,6 +25,7 @@ from rule_service.usecases.groups import GroupEdits
 from rule_service.usecases.heartbeats import TargetHeartbeats
 from rule_service.usecases.history import History
 from rule_service.usecases.namespaces import NamespaceEdits
+from rule_service.usecases.ports_check import RuleChecker
 from rule_service.usecases.publish import Publisher
 from rule_service.usecases.rebase import Rebase
 from rule_service.usecases.rollback import Rollback
@@ -68,12 +69,11 @@ class ToldCommands:
 class Edits:
     """Every use case on one store."""
 
-    def __init__(self, database: Database, promtool: Path | None) -> None:
+    def __init__(self, database: Database, checker: RuleChecker | None) -> None:
         store = self.store = PostgresStore(database)
         self.wakeups = Signal()
         self.commands = ToldCommands()
         waiter = RolloutWaiter(store, self.wakeups)
-        checker = PromtoolChecker(Promtool(promtool), at_once=2) if promtool is not None else None
         publisher = Publisher(store, checker, waiter)
         self.publisher = publisher
         self.namespaces = NamespaceEdits(publisher)
@@ -117,4 +117,4 @@ class Edits:
 async def open_edits(database: str, promtool: Path | None) -> AsyncIterator[Edits]:
     """promtool: None leaves it out, for tests of something else with very many edits."""
     async with open_database(database) as pool:
-        yield Edits(pool, promtool)
+        yield Edits(pool, PromtoolChecker(Promtool(promtool), at_once=2) if promtool is not None else None)

@@ -97,3 +97,21 @@ async def test_all_are_told_of_a_promtool_that_gives_no_verdict(played: Played) 
     )
     assert [type(each) for each in answers] == [Unavailable] * 3
     assert {each.reason for each in answers if isinstance(each, Unavailable)} == {Reason.PROMTOOL_UNUSABLE}
+    assert played.runs() == 1, "they came in the same moment"
+
+
+async def test_a_large_check_does_not_keep_small_ones_waiting_and_these_share_a_run(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rule_service.promtool.LARGE", 2)
+    checker = PromtoolChecker(Promtool(played.folder / "promtool"), at_once=3, folder=played.folder)
+    async with asyncio.TaskGroup() as tasks:
+        large = tasks.create_task(checker.check([checked("a"), checked("b", "bad"), checked("c", "bad")]), name="large")
+        await wait_for(lambda: played.runs() == 1)
+        small = [tasks.create_task(checker.check([checked("d")]), name="small")]
+        await wait_for(lambda: played.runs() == 2)
+        small += [tasks.create_task(checker.check([checked(f"e{at}")]), name=f"small {at}") for at in range(4)]
+        played.go_on()
+    assert played.runs() == 3
+    assert [failure.rule_id for failure in await large] == ["b", "c"]
+    assert [await each for each in small] == [()] * 5

@@ -1,9 +1,9 @@
 """What is offered to a deployer."""
 
 from rule_service.domain.model import GlobalScope, Group, GroupScope, Scope
-from rule_service.stream.difference import NO_FILE, Difference, Wanted, against, since
+from rule_service.stream.difference import NO_FILE, Difference, against, since
 from rule_service.stream.snapshot import Snapshot
-from rule_service.stream.view import View
+from rule_service.stream.view import View, Wanted
 from rule_service.usecases.ports_delivery import FileChanges, Manifest
 from rulecast.digest import file_sha256, manifest_hash
 from tests.support.streams import position, version
@@ -89,3 +89,23 @@ def test_a_deletion_of_somebody_elses_file_is_not_passed_on() -> None:
     difference = since(view_of(snapshot_of(a=b"1", removed=B), GroupScope("a")), 1, {})
     assert difference is not None
     assert difference.empty
+
+
+def test_what_changed_is_looked_up_once_for_all_who_have_the_same() -> None:
+    before = snapshot_of(a=b"1", b=b"2", removed=G)
+    changed = FileChanges(position(3), {A: version(A, b"3", 3), B: None})
+    view = view_of(before.with_changes(changed))
+    first = view.changed_since(2)
+    assert first == ((Wanted(A, SHA[b"3"], 3),), (B,))
+    assert view.changed_since(2) is first
+    assert view.changed_since(3) == ((), ())
+    assert view.changed_since(0) is None
+    assert view.changed_since(2) == first
+
+
+def test_equal_differences_are_found_by_their_hash() -> None:
+    view = view_of(snapshot_of(a=b"1", b=b"2"))
+    one, other = (against(view, {A: SHA[b"3"]}, {}, mass_deletion_allowed=False) for _ in range(2))
+    assert one is not other
+    assert {one: "found"}[other] == "found"
+    assert against(view, {}, {A: SHA[b"1"]}, mass_deletion_allowed=False) != one

@@ -3,8 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rule_service.stream.difference import Difference, Wanted
+from rule_service.stream.difference import Difference
 from rule_service.stream.fragments import LIMIT, bodies, envelope
+from rule_service.stream.view import Wanted
 from rulecast.digest import file_sha256
 from rulecast.v1 import distribution_pb2 as pb
 from tests.support.streams import assembled

@@ -378,6 +378,28 @@ async def test_a_burst_goes_in_one_update_after_a_pause_and_the_next_edit_at_onc
 
 
 @virtual_time
+async def test_edits_that_are_on_their_way_go_with_the_one_before() -> None:
+    async with confirmed(with_file()) as world:
+        world.edit(a=b"1")
+        await asyncio.sleep(1.0)  # for which the deployer applies it
+        world.take()
+        await settled()
+        with world.parts.underway.one():
+            world.edit(b=b"2")
+            await asyncio.sleep(0.5)
+            world.edit(c=b"3")
+            await asyncio.sleep(0.5)
+            assert world.kinds() == []
+        await settled()
+        assert world.take().puts.keys() == {"group-b.yml", "group-c.yml"}
+        with world.parts.underway.one():
+            world.edit(a=b"4")
+            await asyncio.sleep(1.0)
+        await settled()
+        assert world.take().puts == {"group-a.yml": b"4"}
+
+
+@virtual_time
 async def test_an_outcome_is_recorded_once_the_database_is_back() -> None:
     async with streaming(with_file()) as world:
         world.leases.refuse = [AWAY, AWAY]
@@ -467,6 +489,33 @@ async def test_a_deployer_that_does_not_read_is_cut_off() -> None:
 
 
 @virtual_time
+async def test_a_deployer_that_does_not_even_read_the_welcome_is_cut_off() -> None:
+    world = with_file()
+    world.duplex.reads = False
+    async with streaming(world):
+        await asyncio.sleep(29)
+        assert world.ended == []
+        await asyncio.sleep(2)
+        (error,) = world.ended
+        assert error is not None
+        assert error.reason is Reason.STREAM_LOST
+
+
+@virtual_time
+async def test_a_deployer_is_not_silent_while_its_report_waits_for_the_database() -> None:
+    async with confirmed(with_file()) as world:
+        world.leases.refuse = [AWAY] * 40
+        world.edit(a=b"new")
+        await settled()
+        world.take()
+        await asyncio.sleep(39)
+        assert world.ended == []
+        await world.live(10)
+        assert world.ended == []
+        assert [revision for revision, _ in world.leases.outcomes][-1] == 2
+
+
+@virtual_time
 async def test_a_deployer_that_does_not_read_does_not_hold_up_a_stop() -> None:
     async with confirmed(with_file()) as world:
         world.duplex.reads = False
@@ -497,6 +546,23 @@ async def test_commands_are_sent_once_and_a_comparison_after_the_answer() -> Non
         await settled()
         assert world.take().puts == {}
         assert world.ended == []
+
+
+@virtual_time
+async def test_a_refusal_that_is_still_being_recorded_is_offered_again_by_a_resync() -> None:
+    async with confirmed(with_file()) as world:
+        world.edit(a=b"new")
+        await settled()
+        world.leases.refuse = [AWAY]
+        world.take(refuse=["group-a.yml"])
+        await settled()
+        for stream in world.hub.streams.values():
+            stream.command(pb.Command.RESYNC)
+        await asyncio.sleep(1.1)
+        assert world.kinds() == ["command"]
+        world.duplex.say(inventory=world.deployer.inventory())
+        await settled()
+        assert world.take().puts == {"group-a.yml": b"new"}
 
 
 @virtual_time

@@ -227,3 +227,29 @@ def test_what_is_not_known_any_more_is_compared() -> None:
     standing = idle()
     later = Snapshot.of(Manifest(position(9), {A: version(A, b"new", 9)}))
     assert standing.offer(view(later), trusted=False) == Compare()
+
+
+def test_it_rests_once_everything_is_answered_and_nothing_newer_is_known() -> None:
+    standing = begun()
+    assert not standing.rests(1), "the first Update is still to come"
+    offer = standing.offer(view(FIRST), trusted=False)
+    assert isinstance(offer, Difference)
+    update = standing.send(offer, view(FIRST))
+    assert not standing.rests(1), "an answer is waited for"
+    standing.told_status(update.nonce, 1, DISK)
+    assert standing.rests(1)
+    assert not standing.rests(2)
+
+
+def test_it_does_not_rest_while_something_is_asked_for_or_to_be_recorded() -> None:
+    assert idle().rests(1)
+    for disturb in (
+        lambda standing: standing.resync(),
+        lambda standing: standing.told_inventory({}),
+        lambda standing: standing.ask(2.0),
+        lambda standing: setattr(standing, "unrenewed_since", 2.0),
+        lambda standing: standing.offer(view(NOTHING_NEW), trusted=False),
+    ):
+        standing = idle()
+        disturb(standing)
+        assert not standing.rests(standing.sent)

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from rule_service.stream.difference import Difference, Wanted
+from rule_service.stream.difference import Difference
 from rule_service.stream.fragments import LIMIT
 from rule_service.stream.updates import FILES_AT_ONCE, LARGE_AT_ONCE, Held, Moved, Updates
+from rule_service.stream.view import Wanted
 from rulecast.digest import file_sha256
 from rulecast.errors import Unavailable
 from rulecast.reasons import Reason
@@ -20,7 +21,7 @@ def wanted(contents: dict[str, bytes], revision: int = 1) -> Difference:
 
 
 async def bodies(updates: Updates, difference: Difference) -> tuple[bytes, ...]:
-    async with updates.ready(difference, {}) as made:
+    async with await updates.ready(difference, {}) as made:
         return made
 
 
@@ -91,9 +92,9 @@ async def test_a_database_that_is_ahead_is_told_and_nothing_is_fetched_twice() -
     # too small to keep anything for others
     updates, held = Updates(log, contents_limit=0), Held()
     with pytest.raises(Moved):
-        async with updates.ready(before, held):
+        async with await updates.ready(before, held):
             pass
-    async with updates.ready(wanted({"group-a.yml": b"a", "group-b.yml": b"new"}, 2), held):
+    async with await updates.ready(wanted({"group-a.yml": b"a", "group-b.yml": b"new"}, 2), held):
         pass
     assert log.asked == [["group-a.yml", "group-b.yml"]]
 
@@ -115,7 +116,7 @@ async def test_only_so_many_large_ones_at_a_time_and_small_ones_meanwhile() -> N
 
     async def send() -> None:
         nonlocal sending
-        async with updates.ready(wanted(large), {}):
+        async with await updates.ready(wanted(large), {}):
             sending += 1
             await go_on.wait()
 

@@ -30,6 +30,10 @@ _OPTIONS: Final = (
     # clients ping every 30 s; the default minimum is 5 min, and whoever pings more often is cut off
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # no ping after what comes in, to learn how much may be on its way: that was a tenth of what a deployer's answer
+    # costs. The window does not grow by itself then, so it is four times the usual one from the start
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
 )
 
 
