@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from rule_service.domain.model import AlertTemplate
-from rule_service.domain.render import RULE_ANNOTATION
 from rule_service.domain.rule_yaml import GroupText, rule_file, rule_fragment
 from rule_service.domain.sample import sample_of
+from rule_service.domain.settled import RULE_ANNOTATION
 from rule_service.library import load_library
 
 FILE = Path(__file__).with_name("rulecast.yml")

@@ -39,7 +39,7 @@ from rule_service.domain.names import (
     check_text,
 )
 from rule_service.domain.parameters import check_parameters, check_value
-from rule_service.domain.render import RULE_ANNOTATION
+from rule_service.domain.settled import RULE_ANNOTATION
 from rule_service.domain.template import check_spec_templates
 from rule_service.domain.wording import shown
 from rulecast.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, Violation

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from rule_service.domain.render import RULE_ANNOTATION
+from rule_service.domain.settled import RULE_ANNOTATION
 
 CONTEXT = 3
 """Lines shown around each difference."""

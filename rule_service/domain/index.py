@@ -4,8 +4,9 @@ Built once for a KeyWorld and used for all its rules, so that rendering a key co
 Groups may be nested to any depth: nothing here recurses.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from typing import assert_never
 
 from rule_service.domain.matchers import Matcher, ValueSet
 from rule_service.domain.model import (
@@ -30,6 +31,7 @@ class WorldIndex:
         self._rules = {rule.scope: rule for rule in world.rules}
         self._from_priority: dict[tuple[str, int], ValueSet] = {}
         self._matchers: dict[tuple[str, ValueSet], tuple[Matcher, ...]] = {}
+        self._above: dict[str, tuple[AlertRule, ...]] = {}
 
     def rule_at(self, scope: Scope) -> AlertRule | None:
         """The key's live rule at exactly this scope, disabled or not."""
@@ -51,20 +53,36 @@ class WorldIndex:
 
     def lineage(self, scope: Scope) -> tuple[AlertRule, ...]:
         """The rules above a scope whose configs it inherits, the most general first (DESIGN 1.2)."""
-        if isinstance(scope, GlobalScope):
-            return ()
-        above: list[Scope] = [GlobalScope()]
-        if isinstance(scope, GroupScope):
-            group = self.world.groups[scope.group_id]
-            above.append(NamespaceScope(group.namespace_id))
-            above.extend(GroupScope(parent.id) for parent in reversed(list(self.ancestors(group))))
-        return tuple(rule for each in above if (rule := self.rule_at(each)) is not None)
+        match scope:
+            case GlobalScope():
+                return ()
+            case NamespaceScope():
+                return self._rules_at([GlobalScope()])
+            case GroupScope(group_id):
+                group = self.world.groups[group_id]
+                if group.parent_id is None:
+                    return self._above_groups(group.namespace_id)
+                parents = [GroupScope(parent.id) for parent in reversed(list(self.ancestors(group)))]
+                return (*self._above_groups(group.namespace_id), *self._rules_at(parents))
+            case _:
+                assert_never(scope)
+
+    def _rules_at(self, scopes: Iterable[Scope]) -> tuple[AlertRule, ...]:
+        return tuple([rule for scope in scopes if (rule := self.rule_at(scope)) is not None])
+
+    def _above_groups(self, namespace_id: str) -> tuple[AlertRule, ...]:
+        """The same for all groups of a namespace."""
+        if namespace_id not in self._above:
+            self._above[namespace_id] = self._rules_at([GlobalScope(), NamespaceScope(namespace_id)])
+        return self._above[namespace_id]
 
     def has_children(self, group_id: str) -> bool:
         return group_id in self._children
 
     def covered_values(self, group_id: str) -> frozenset[str]:
         """The label values a group covers: its own and its descendants'."""
+        if not self.has_children(group_id):
+            return frozenset((self.world.groups[group_id].label_value,))
         values = set()
         open_groups = [self.world.groups[group_id]]
         while open_groups:
@@ -93,9 +111,15 @@ class WorldIndex:
     def matchers(self, label: str, values: ValueSet) -> tuple[Matcher, ...]:
         """`ValueSet.to_matchers`, once for all the rules, perhaps thousands, that select the same values."""
         asked = (label, values)
-        if asked not in self._matchers:
-            self._matchers[asked] = values.to_matchers(label)
-        return self._matchers[asked]
+        known = self._matchers.get(asked)
+        if known is None:
+            known = self._matchers[asked] = values.to_matchers(label)
+        return known
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """Those of the namespaces."""
+        return frozenset(namespace.label for namespace in self.world.namespaces.values())
 
     @cached_property
     def ruled_namespaces(self) -> tuple[Namespace, ...]:

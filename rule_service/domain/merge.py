@@ -1,12 +1,12 @@
 """What a rule is configured with, and where each value is from (DESIGN 1.2)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from rule_service.domain.index import WorldIndex
-from rule_service.domain.model import AlertRule, Config, MergeStrategy, ParameterValue, Scope
+from rule_service.domain.model import AlertRule, AlertSpec, Config, MergeStrategy, ParameterValue, Scope
 from rule_service.domain.parameters import check_value
 from rule_service.domain.warning import RuleWarning, WarningCode
 from rulecast.errors import InvalidInput, Violation
@@ -44,44 +44,49 @@ class TraceEntry:
     replaced: tuple[Setting, ...] = ()
 
 
+class Layer(NamedTuple):
+    """What one part of a rule sets."""
+
+    rule: AlertRule
+    origin: Origin
+    config: Config
+
+
 @dataclass(frozen=True, slots=True)
 class Merged:
     """config: complete; an empty label or annotation in it removes one.
 
-    settings: by section and name of each of its values, all that set it, the last one last.
-    misfits: values that the rule inherits and its own parameters do not allow. With one it can not be rendered.
+    inherited: what the rules above set, the most general first. misfits: values that the rule inherits and its own
+    parameters do not allow. With one it can not be rendered.
     """
 
+    rule: AlertRule
     config: Config
-    settings: Mapping[tuple[str, str], Sequence[Setting]]
-    warnings: tuple[RuleWarning, ...]
-    misfits: tuple[Violation, ...]
+    inherited: tuple[Layer, ...] = ()
+    warnings: tuple[RuleWarning, ...] = ()
+    misfits: tuple[Violation, ...] = ()
 
     @property
     def trace(self) -> tuple[TraceEntry, ...]:
         """One entry for each value of the config."""
+        found: dict[tuple[str, str], list[Setting]] = {}
+        for rule, origin, config in _layers(self.rule, self.inherited):
+            for section, name, value in _values(config):
+                found.setdefault((section, name), []).append(Setting(value, rule.id, rule.scope, origin))
         return tuple(
             TraceEntry(f"{section}.{name}" if section else name, settings[-1], tuple(settings[:-1]))
-            for (section, name), settings in sorted(self.settings.items(), key=_in_order_of_config)
+            for (section, name), settings in sorted(found.items(), key=_in_order_of_config)
         )
-
-
-_Value = tuple[str, str, ParameterValue]
-"""Section, name and value of something that a config sets; the section of a single value is empty."""
 
 
 def merge_config(rule: AlertRule, index: WorldIndex) -> Merged:
     """The complete config of a rule, by its merge strategy and those of the rules above it."""
-    declared = {parameter.name for parameter in rule.spec.parameters}
-    found: dict[tuple[str, str], list[Setting]] = {}
-    warnings: list[RuleWarning] = []
-    for source, origin, values in _layers(rule, _inherited(rule, index)):
-        for section, name, value in values:
-            if section == "parameters" and name not in declared and source is not rule:
-                warnings.append(_undeclared(rule, source, name))
-                continue
-            found.setdefault((section, name), []).append(Setting(value, source.id, source.scope, origin))
-    return Merged(_config(found), found, tuple(warnings), tuple(_misfits(rule, found)))
+    above = _inherited(rule, index)
+    if not above:
+        return Merged(rule, _merged(rule.spec, (rule.spec.defaults, rule.config)))
+    inherited = tuple(Layer(each, Origin.CONFIG, _declared(rule, each.config)) for each in above)
+    config = _merged(rule.spec, (rule.spec.defaults, *(layer.config for layer in inherited), rule.config))
+    return Merged(rule, config, inherited, tuple(_ignored(rule, above)), tuple(_misfits(rule, config, inherited)))
 
 
 def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
@@ -89,36 +94,76 @@ def _inherited(rule: AlertRule, index: WorldIndex) -> tuple[AlertRule, ...]:
     if rule.merge_strategy is MergeStrategy.OVERRIDE:
         return ()
     lineage = index.lineage(rule.scope)
+    if not lineage:
+        return ()
     overriding = [at for at, each in enumerate(lineage) if each.merge_strategy is MergeStrategy.OVERRIDE]
     return lineage[overriding[-1] :] if overriding else lineage
 
 
-def _layers(rule: AlertRule, inherited: Iterable[AlertRule]) -> Iterator[tuple[AlertRule, Origin, Iterable[_Value]]]:
+def _declared(rule: AlertRule, config: Config) -> Config:
+    """The config without parameters that the rule does not declare."""
+    names = {parameter.name for parameter in rule.spec.parameters}
+    if names.issuperset(config.parameters):
+        return config
+    return replace(config, parameters={name: value for name, value in config.parameters.items() if name in names})
+
+
+def _ignored(rule: AlertRule, above: Iterable[AlertRule]) -> Iterator[RuleWarning]:
+    names = {parameter.name for parameter in rule.spec.parameters}
+    for source in above:
+        for name in source.config.parameters:
+            if name not in names:
+                yield RuleWarning(
+                    WarningCode.PARAMETER_IGNORED,
+                    f'the parameter "{name}" set by rule "{source.id}" is ignored: '
+                    f'rule "{rule.id}" declares no such parameter',
+                )
+
+
+def _layers(rule: AlertRule, inherited: Iterable[Layer]) -> Iterator[Layer]:
     """Whatever sets values, the weakest first."""
-    spec = rule.spec
-    defaults = ((each.name, each.default) for each in spec.parameters)
-    yield rule, Origin.PARAMETER_DEFAULT, [("parameters", name, value) for name, value in defaults if value is not None]
-    if spec.severity:
-        yield rule, Origin.TEMPLATE_DEFAULTS, [("labels", "severity", spec.severity)]
-    yield rule, Origin.TEMPLATE_DEFAULTS, _values(spec.defaults)
-    for each in inherited:
-        yield each, Origin.CONFIG, _values(each.config)
-    yield rule, Origin.CONFIG, _values(rule.config)
+    yield Layer(rule, Origin.PARAMETER_DEFAULT, Config(parameters=_parameter_defaults(rule.spec)))
+    yield Layer(rule, Origin.TEMPLATE_DEFAULTS, Config(labels=_severity(rule.spec)))
+    yield Layer(rule, Origin.TEMPLATE_DEFAULTS, rule.spec.defaults)
+    yield from inherited
+    yield Layer(rule, Origin.CONFIG, rule.config)
 
 
-def _values(config: Config) -> Iterator[_Value]:
-    if config.for_duration is not None:
-        yield "", "for_duration", config.for_duration
-    if config.keep_firing_for is not None:
-        yield "", "keep_firing_for", config.keep_firing_for
-    if config.interval is not None:
-        yield "", "interval", config.interval
-    for name, text in config.labels.items():
-        yield "labels", name, text
-    for name, text in config.annotations.items():
-        yield "annotations", name, text
-    for name, value in config.parameters.items():
-        yield "parameters", name, value
+def _parameter_defaults(spec: AlertSpec) -> dict[str, ParameterValue]:
+    return {each.name: each.default for each in spec.parameters if each.default is not None}
+
+
+def _severity(spec: AlertSpec) -> dict[str, str]:
+    return {"severity": spec.severity} if spec.severity else {}
+
+
+def _merged(spec: AlertSpec, configs: Iterable[Config]) -> Config:
+    """configs: the weakest first."""
+    for_duration = keep_firing_for = interval = None
+    labels = _severity(spec)
+    annotations: dict[str, str] = {}
+    parameters = _parameter_defaults(spec)
+    for config in configs:
+        if config.for_duration is not None:
+            for_duration = config.for_duration
+        if config.keep_firing_for is not None:
+            keep_firing_for = config.keep_firing_for
+        if config.interval is not None:
+            interval = config.interval
+        labels.update(config.labels)
+        annotations.update(config.annotations)
+        parameters.update(config.parameters)
+    return Config(for_duration, keep_firing_for, interval, labels, annotations, parameters)
+
+
+def _values(config: Config) -> Iterator[tuple[str, str, ParameterValue]]:
+    """Section, name and value of all that a config sets; the section of a single value is empty."""
+    for name in _DURATIONS:
+        if (duration := getattr(config, name)) is not None:
+            yield "", name, duration
+    for section in _MAPS:
+        for name, value in getattr(config, section).items():
+            yield section, name, value
 
 
 def _in_order_of_config(item: tuple[tuple[str, str], Sequence[Setting]]) -> tuple[int, str]:
@@ -126,40 +171,13 @@ def _in_order_of_config(item: tuple[tuple[str, str], Sequence[Setting]]) -> tupl
     return (_MAPS.index(section) + len(_DURATIONS), name) if section else (_DURATIONS.index(name), "")
 
 
-def _config(found: Mapping[tuple[str, str], list[Setting]]) -> Config:
-    single: dict[str, str] = {}
-    texts: dict[str, dict[str, str]] = {"labels": {}, "annotations": {}}
-    parameters: dict[str, ParameterValue] = {}
-    for (section, name), settings in found.items():
-        value = settings[-1].value
-        if section == "parameters":
-            parameters[name] = value
-        else:
-            (texts[section] if section else single)[name] = str(value)
-    return Config(
-        for_duration=single.get("for_duration"),
-        keep_firing_for=single.get("keep_firing_for"),
-        interval=single.get("interval"),
-        labels=texts["labels"],
-        annotations=texts["annotations"],
-        parameters=parameters,
-    )
-
-
-def _misfits(rule: AlertRule, found: Mapping[tuple[str, str], list[Setting]]) -> Iterator[Violation]:
-    parameters = {parameter.name: parameter for parameter in rule.spec.parameters}
-    for (section, name), settings in found.items():
-        setting = settings[-1]
-        if section == "parameters" and setting.rule_id != rule.id:
+def _misfits(rule: AlertRule, config: Config, inherited: Iterable[Layer]) -> Iterator[Violation]:
+    declared = {parameter.name: parameter for parameter in rule.spec.parameters}
+    set_by = {name: layer.rule for layer in inherited for name in layer.config.parameters}
+    for name, value in config.parameters.items():
+        if name in set_by and name not in rule.config.parameters:
             try:
-                check_value(parameters[name], setting.value, f"parameters[{name}]")
+                check_value(declared[name], value, f"parameters[{name}]")
             except InvalidInput as refused:
-                inherits = f'rule "{rule.id}" would inherit this from rule "{setting.rule_id}": '
+                inherits = f'rule "{rule.id}" would inherit this from rule "{set_by[name].id}": '
                 yield from (replace(each, message=inherits + each.message) for each in refused.violations)
-
-
-def _undeclared(rule: AlertRule, source: AlertRule, name: str) -> RuleWarning:
-    return RuleWarning(
-        WarningCode.PARAMETER_IGNORED,
-        f'the parameter "{name}" set by rule "{source.id}" is ignored: rule "{rule.id}" declares no such parameter',
-    )

@@ -40,6 +40,7 @@ _EXAMPLES: dict[ParameterType, ParameterValue] = {
     ParameterType.METRIC_NAME: "x",
 }
 _NAMED_IN_MESSAGES = 12
+_NUMBERS = (int, float)
 _ORDERED = {ParameterType.NUMBER, ParameterType.DURATION}
 
 
@@ -169,7 +170,7 @@ def _typed(parameter: Parameter, value: ParameterValue, field: str) -> Parameter
 
 def _number(parameter: Parameter, value: ParameterValue, field: str) -> float:
     # to Python True is 1, but an author who writes `true` means something else
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise _wrong_type(parameter, value, field, _unquoted_number(value))
     try:
         number = float(value)

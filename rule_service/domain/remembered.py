@@ -4,10 +4,11 @@ in values that many rules share.
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 V = TypeVar("V")
 
 LONGEST = 1024
@@ -57,3 +58,18 @@ def remembered_of_shared(size: int) -> Callable[[Callable[[V], R]], Callable[[V]
         return call
 
     return decorate
+
+
+class Same(Generic[T]):
+    """An argument by which something is remembered: found again by the very same value, and by none that is equal."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rule_service.domain.form import BLANK, Form
 from rule_service.domain.remembered import remembered
 
 # Read as a string by YAML 1.1 and 1.2, in block context: starts with a letter, `_` or `(`, has no `: ` and no ` #`;
@@ -48,16 +49,49 @@ def rule_fragment(
     annotations: Mapping[str, str],
 ) -> str:
     """One alerting rule, indented to stand in a group. None leaves a field out; maps are written by name."""
-    lines = [f"      - alert: {scalar(alert_name, 10)}", f"        expr: {scalar(expr, 10)}"]
+    form = rule_form(
+        alert_name,
+        for_duration=for_duration,
+        keep_firing_for=keep_firing_for,
+        labels=labels,
+        annotations=annotations,
+    )
+    return form.filled(expr_scalar(expr))
+
+
+def rule_form(
+    alert_name: str,
+    *,
+    for_duration: str | None,
+    keep_firing_for: str | None,
+    labels: Mapping[str, str | None],
+    annotations: Mapping[str, str | None],
+) -> Form:
+    """`rule_fragment` with a blank for an `expr_scalar`, and then one for a `value_scalar` at each None in the maps."""
+    lines = [f"      - alert: {scalar(alert_name, 10)}\n        expr: {BLANK}\n"]
     if for_duration is not None:
-        lines.append(f"        for: {scalar(for_duration, 10)}")
+        lines.append(f"        for: {scalar(for_duration, 10)}\n")
     if keep_firing_for is not None:
-        lines.append(f"        keep_firing_for: {scalar(keep_firing_for, 10)}")
+        lines.append(f"        keep_firing_for: {scalar(keep_firing_for, 10)}\n")
     for title, values in (("labels", labels), ("annotations", annotations)):
         if values:
-            lines.append(f"        {title}:")
-            lines.extend(f"          {key(name)}: {scalar(values[name], 12)}" for name in sorted(values))
-    return "\n".join(lines) + "\n"
+            lines.append(f"        {title}:\n")
+            lines += [_line(values[name], name) for name in sorted(values)]
+    return Form("".join(lines))
+
+
+def _line(value: str | None, name: str) -> str:
+    return f"          {key(name)}: {value_scalar(value) if value is not None else BLANK}\n"
+
+
+def expr_scalar(expr: str) -> str:
+    """The expression of a rule, as it stands in a fragment."""
+    return scalar(expr, 10)
+
+
+def value_scalar(value: str) -> str:
+    """The value of a label or an annotation, as it stands in a fragment."""
+    return scalar(value, 12)
 
 
 def name_in(fragment: str) -> str:

@@ -26,8 +26,10 @@ class ScopeMatchers:
 
 def scope_matchers(rule: AlertRule, index: WorldIndex) -> ScopeMatchers:
     """The matchers of a rule, disabled or not. Disabled rules win like others (they switch the alert off)."""
+    own = own_values(rule, index)
     won = {namespace.label: _won_values(rule, namespace, index) for namespace in index.ruled_namespaces}
-    return ScopeMatchers(own=_matchers(own_values(rule, index), index), all=_matchers(won, index))
+    matchers = _matchers(won, index)
+    return ScopeMatchers(own=matchers if own == won else _matchers(own, index), all=matchers)
 
 
 def own_values(rule: AlertRule, index: WorldIndex) -> Mapping[str, ValueSet]:
@@ -97,4 +99,4 @@ def _least_winning_priority(namespace: Namespace, rule: AlertRule, home: Namespa
 
 
 def _matchers(values: Mapping[str, ValueSet], index: WorldIndex) -> tuple[Matcher, ...]:
-    return tuple(matcher for label in sorted(values) for matcher in index.matchers(label, values[label]))
+    return tuple([matcher for label in sorted(values) for matcher in index.matchers(label, values[label])])

@@ -14,7 +14,7 @@ from rulecast.reasons import Reason
 __all__ = ["check_spec_templates", "example_values", "render_query", "render_text"]
 
 _Find = Callable[[str, Sequence[Parameter], str], list[Placeholder]]
-_Render = Callable[[str, Sequence[Parameter], Mapping[str, ParameterValue], str], str]
+_Render = Callable[[str, Sequence[Parameter], Mapping[str, ParameterValue], str], object]
 
 
 def example_values(parameters: Sequence[Parameter]) -> dict[str, ParameterValue]:

@@ -12,7 +12,7 @@ result must be those of that copy. Values are put in once; placeholders within t
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -64,7 +64,20 @@ def query_placeholders(query: str, parameters: Sequence[Parameter], field: str) 
     return [hole.placeholder for hole in read_query(query, parameters, field).holes]
 
 
-def render_query(query: str, parameters: Sequence[Parameter], values: Mapping[str, ParameterValue], field: str) -> str:
+@dataclass(frozen=True, slots=True)
+class RenderedQuery:
+    """outline: the text with another number or duration, of the same length, for each value that stands as a word.
+
+    Queries with one outline have the same words at the same places but for these, and so the same selectors.
+    """
+
+    text: str
+    outline: str
+
+
+def render_query(
+    query: str, parameters: Sequence[Parameter], values: Mapping[str, ParameterValue], field: str
+) -> RenderedQuery:
     """The query with every placeholder replaced by its value.
 
     parameters: as `check_parameters` returned them. values: by name, defaults included; others are ignored.
@@ -74,16 +87,27 @@ def render_query(query: str, parameters: Sequence[Parameter], values: Mapping[st
     """
     template = read_query(query, parameters, field)
     written = [_written(template, hole, value_of(hole.parameter, values, field)) for hole in template.holes]
-    pieces: list[str] = []
-    at = 0
-    for hole, text in zip(template.holes, written, strict=True):
-        pieces += (query[at : hole.placeholder.start], text)
-        at = hole.placeholder.end
-    rendered = "".join((*pieces, query[at:]))
+    rendered = _filled(template, written)
     with _for_field(field):
         check_limits(rendered)
     _check_shape(template, written, rendered)
-    return rendered
+    return RenderedQuery(rendered, _filled(template, map(_outlined, template.holes, written)))
+
+
+def _filled(template: QueryTemplate, written: Iterable[str]) -> str:
+    pieces: list[str] = []
+    at = 0
+    for hole, text in zip(template.holes, written, strict=True):
+        pieces += (template.query[at : hole.placeholder.start], text)
+        at = hole.placeholder.end
+    return "".join((*pieces, template.query[at:]))
+
+
+def _outlined(hole: Hole, text: str) -> str:
+    if hole.place in STRING_PLACES or hole.parameter.type not in (ParameterType.NUMBER, ParameterType.DURATION):
+        return text
+    sign = "-" if text.startswith("-") else ""
+    return sign + _stand_in(hole.parameter, len(text) - len(sign))
 
 
 def read_query(query: str, parameters: Sequence[Parameter], field: str) -> QueryTemplate:

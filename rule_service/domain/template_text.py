@@ -62,6 +62,8 @@ def render_text(text: str, parameters: Sequence[Parameter], values: Mapping[str,
     for a parameter within another action; PARAMETER_UNKNOWN for a lower-case `.name` where Prometheus has none
     (promtool does not notice, and the alert would fail when it fires); PARAMETER_MISSING; and as `check_value` does.
     """
+    if "{{" not in text:
+        return text
     pieces = _pieces(text, parameters, field)
     declared = {parameter.name: parameter for parameter in parameters}
     filled = [
@@ -164,6 +166,8 @@ def _literal(value: str, trimmed_before: bool, trimmed_after: bool, more: bool) 
     if not value and (trimmed_before or trimmed_after):
         # the trimming ends here, as it would at the placeholder
         return '{{""}}'
+    if "{" not in value and not (trimmed_before or trimmed_after):
+        return value
     special = [r"\{\{+"]
     if more:
         # what follows may begin with a brace

@@ -132,7 +132,9 @@ MUTATIONS = (
         "quoting: none in regular expressions", "matchers.py", 'return _META.sub(r"\\\\\\g<0>", value)', "return value"
     ),
     Mutation("label: added although there are children", "render.py", " or index.has_children(scope.group_id)", ""),
-    Mutation("label: never added", "render.py", "if source.group_label is not None:", "if None:"),
+    Mutation(
+        "label: never added", "render.py", "added = {} if label is None else {label:", "added = {} if True else {label:"
+    ),
     # the definition in words
     Mutation("resolve: a lower priority wins", "resolve.py", "(-self.priority, ", "(self.priority, "),
     Mutation(
@@ -179,21 +181,26 @@ MUTATIONS = (
         "if None]",
     ),
     Mutation("merge: from the first that overrides", "merge.py", "overriding[-1]", "overriding[0]"),
-    Mutation("merge: the wider rule wins", "merge.py", "settings[-1].value for", "settings[0].value for"),
+    Mutation(
+        "merge: the wider rule wins",
+        "merge.py",
+        "parameters.update(config.parameters)",
+        "parameters = {**config.parameters, **parameters}",
+    ),
     Mutation(
         "merge: parents from the bottom", "index.py", "reversed(list(self.ancestors(group)))", "self.ancestors(group)"
     ),
     Mutation(
         "merge: the namespace is left out",
         "index.py",
-        "            above.append(NamespaceScope(group.namespace_id))\n",
-        "",
+        "self._rules_at([GlobalScope(), NamespaceScope(namespace_id)])",
+        "self._rules_at([GlobalScope()])",
     ),
     Mutation(
         "merge: the global rule is left out",
         "index.py",
-        "above: list[Scope] = [GlobalScope()]",
-        "above: list[Scope] = []",
+        "self._rules_at([GlobalScope(), NamespaceScope(namespace_id)])",
+        "self._rules_at([NamespaceScope(namespace_id)])",
     ),
 )
 

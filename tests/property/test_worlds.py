@@ -15,9 +15,10 @@ from rule_service.domain.index import WorldIndex
 from rule_service.domain.layout import assemble_file
 from rule_service.domain.merge import merge_config
 from rule_service.domain.model import AlertRule, GroupScope, KeyWorld, Scope
-from rule_service.domain.render import RULE_ANNOTATION, RenderedRule
+from rule_service.domain.render import RenderedRule
 from rule_service.domain.resolve import resolve
 from rule_service.domain.scope import own_values
+from rule_service.domain.settled import RULE_ANNOTATION
 from tests.property import oracle
 from tests.property.worlds import (
     SPECS,

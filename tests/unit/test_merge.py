@@ -163,3 +163,22 @@ def test_the_trace_has_one_entry_for_each_value_in_the_order_of_a_config() -> No
         *("for_duration", "keep_firing_for", "interval", "labels.a", "labels.b", "labels.severity", "annotations.z"),
         "parameters.threshold",
     ]
+
+
+def test_the_trace_ends_with_what_the_config_has() -> None:
+    spec = AlertSpec("A", "warning", "up", (THRESHOLD,), Config("5m", labels={"severity": "page", "a": "1"}))
+    merged = merge(
+        "group-eu1",
+        rule("global", config=config(interval="1m", annotations={"b": "1"}, parameters={"threshold": 1.0, "x": 2.0})),
+        rule("namespace:env", config=config(keep_firing_for="2m", labels={"a": "2"})),
+        rule("group:eu1", spec=spec, config=config(annotations={"b": "2", "c": "3"})),
+    )
+    set_last = {each.path: each.setting.value for each in merged.trace}
+    found = merged.config
+    maps = {"labels": found.labels, "annotations": found.annotations, "parameters": found.parameters}
+    assert set_last == {
+        "for_duration": found.for_duration,
+        "keep_firing_for": found.keep_firing_for,
+        "interval": found.interval,
+        **{f"{section}.{name}": value for section, values in maps.items() for name, value in values.items()},
+    }

@@ -3,12 +3,16 @@
 import pytest
 
 from rule_service.domain.model import ScopeMode
+from rule_service.domain.promql.scoping import mark_selectors
 from rule_service.domain.promql.scoping_lint import ScopingWarning, lint_scoping
+from rule_service.domain.promql.selectors import scan
 from rulecast.errors import Position
 
 
 def lint(query: str, *, mode: ScopeMode = ScopeMode.AUTO, labels: tuple[str, ...] = ()) -> list[ScopingWarning]:
-    return lint_scoping(query, mode=mode, exclude_metrics=["kube_*_labels"], scope_labels=labels)
+    shape = scan(query)
+    marked = mark_selectors(query, shape.selectors, mode=mode, exclude_metrics=["kube_*_labels"])
+    return lint_scoping(shape, marked, mode=mode, scope_labels=labels)
 
 
 @pytest.mark.parametrize(

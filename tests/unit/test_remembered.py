@@ -2,7 +2,7 @@
 
 import pytest
 
-from rule_service.domain.remembered import LONGEST, remembered
+from rule_service.domain.remembered import LONGEST, Same, remembered
 
 
 def test_a_short_text_is_looked_at_once_for_each_way_of_asking() -> None:
@@ -42,3 +42,11 @@ def test_what_is_raised_is_raised_again() -> None:
         with pytest.raises(ValueError, match="ab"):
             refuse("ab")
     assert asked == ["ab", "ab"]
+
+
+def test_same_is_what_is_the_very_same() -> None:
+    one, other = [1], [1]
+    assert Same(one) == Same(one)
+    assert hash(Same(one)) == hash(Same(one))
+    assert Same(one) != Same(other)
+    assert Same(one) != one

@@ -8,7 +8,8 @@ import yaml
 
 from rule_service.domain.index import WorldIndex
 from rule_service.domain.model import AlertRule, AlertSpec, Config, Group, ScopeMode
-from rule_service.domain.render import RULE_ANNOTATION, RenderedRule, render_rule
+from rule_service.domain.render import RenderedRule, render_rule
+from rule_service.domain.settled import RULE_ANNOTATION
 from rule_service.domain.warning import WarningCode
 from rulecast.errors import InvalidInput, LimitExceeded, RulecastError
 from rulecast.reasons import Reason

@@ -35,7 +35,7 @@ VALUES: dict[str, ParameterValue] = {
 
 
 def render(query: str, **values: ParameterValue) -> str:
-    return render_query(query, PARAMETERS, {**VALUES, **values}, "spec.query")
+    return render_query(query, PARAMETERS, {**VALUES, **values}, "spec.query").text
 
 
 def refusal(query: str, **values: ParameterValue) -> InvalidInput:
@@ -235,7 +235,7 @@ def test_a_missing_value_is_named() -> None:
 
 
 def test_values_that_are_not_asked_for_may_be_missing_or_undeclared() -> None:
-    assert render_query("m > {{ .n }}", PARAMETERS, {"n": 1.0, "other": "x"}, "q") == "m > 1"
+    assert render_query("m > {{ .n }}", PARAMETERS, {"n": 1.0, "other": "x"}, "q").text == "m > 1"
 
 
 def test_a_value_is_checked_before_it_is_written() -> None:
@@ -320,7 +320,7 @@ def test_a_value_arrives_exactly_or_is_refused(
 ) -> None:
     values = {"s": s, "r": r, "l": names[0], "m": names[1], "d": d, "n": n}
     try:
-        rendered = render_query(template, PARAMETERS, values, "spec.query")
+        rendered = render_query(template, PARAMETERS, values, "spec.query").text
     except (InvalidInput, LimitExceeded):
         return
     strings = [rendered[start:end] for kind, start, end in tokenize(rendered) if kind is TokenKind.STRING]
@@ -357,3 +357,20 @@ def test_the_fuzzed_templates_render_with_harmless_values() -> None:
             assert matcher_values(promql_parser.parse(rendered)) == wanted_texts(
                 template, {**VALUES, "s": "ok", "r": "a"}
             )
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "outline"),
+    [
+        ("m > {{ .n }}", {"n": 90.5}, "m > 1111"),
+        ("m > {{ .n }}", {"n": -90.0}, "m > -11"),
+        ("rate(m[{{ .d }}]) > {{ .n }}", {"d": "1h30m", "n": 7.0}, "rate(m[1111m]) > 1"),
+        ('m{a="{{ .n }}"}', {"n": 90.0}, 'm{a="90"}'),
+    ],
+)
+def test_the_outline_has_another_number_or_duration_of_the_same_length(
+    template: str, values: dict[str, ParameterValue], outline: str
+) -> None:
+    rendered = render_query(template, PARAMETERS, values, "q")
+    assert rendered.outline == outline
+    assert len(rendered.text) == len(outline)

@@ -39,22 +39,27 @@ def check_query(text: str) -> Checked:
     """
     check_limits(text)
     shape = scan(text)
-    if len(shape.operators) + shape.signs > MAX_OPERATORS_PARSED:
-        return Checked(shape, Verdict.UNKNOWN, "too many operators for promql-parser")
-    return Checked(shape, *_ask_parser(text))
+    return Checked(shape, *ask_parser(text, len(shape.operators) + shape.signs))
 
 
-def check_with_matchers(text: str, before: Checked) -> None:
+def check_with_matchers(text: str, before: Verdict) -> None:
     """Checks what has become of a checked query that was given matchers. Raises as `check_query`.
 
     Matchers add no operator and no nesting. So where promql-parser took both, the shape need not be found once more.
     """
     check_limits(text)
-    if before.verdict is not Verdict.ACCEPTED or _ask_parser(text)[0] is not Verdict.ACCEPTED:
+    if before is not Verdict.ACCEPTED or _parse(text)[0] is not Verdict.ACCEPTED:
         check_query(text)
 
 
-def _ask_parser(text: str) -> tuple[Verdict, str]:
+def ask_parser(text: str, operators: int) -> tuple[Verdict, str]:
+    """promql-parser's opinion of what has PromQL's shape, and why, else "". operators: how many, signs included."""
+    if operators > MAX_OPERATORS_PARSED:
+        return Verdict.UNKNOWN, "too many operators for promql-parser"
+    return _parse(text)
+
+
+def _parse(text: str) -> tuple[Verdict, str]:
     try:
         promql_parser.parse(text)
     except ValueError as error:

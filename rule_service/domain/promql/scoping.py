@@ -5,15 +5,15 @@ A selector may say for itself whether it is scoped: `__scope__="on"` is replaced
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rule_service.domain.matchers import Matcher, MatchOp, ValueSet
 from rule_service.domain.model import ScopeMode
 from rule_service.domain.promql.selectors import find_selectors
 from rule_service.domain.promql.shape import Branch, Selector, WrittenMatcher
 from rule_service.domain.promql.tokens import FIELD, Lines, position_of, syntax_error
-from rule_service.domain.remembered import remembered
 from rulecast.errors import InvalidInput, Position
 from rulecast.reasons import Reason
 
@@ -51,6 +51,45 @@ class Marked:
     scoped: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Scopable:
+    """A query whose selectors are found and marked: all that scoping it comes to, whatever the scope.
+
+    selectors: those to be scoped; total: those that select series. labels: what the author's matchers in `selectors`
+    are on. pieces: the text around each place for the matchers of a scope, where they are on none of these labels.
+    """
+
+    text: str
+    mode: ScopeMode
+    marked: tuple[Marked, ...]
+    selectors: tuple[Selector, ...]
+    total: int
+    labels: frozenset[str]
+    pieces: tuple[str, ...]
+
+    def of(self, text: str) -> "Scopable":
+        """The same for a text that has the same selectors at the same places."""
+        pieces, _ = _taken_apart(text, self.marked, lambda _: MARK)
+        return Scopable(text, self.mode, self.marked, self.selectors, self.total, self.labels, pieces)
+
+    def asks_for(self, matchers: Iterable[Matcher]) -> bool:
+        """Whether the author's matchers are on a label of these too, so that one has to be held against the other."""
+        return not self.labels.isdisjoint([matcher.label for matcher in matchers])
+
+    def scope(self, matchers: Sequence[Matcher], own_scope: Sequence[Matcher] = ()) -> Scoped:
+        """What `scope_query` returns, and raises but for mistakes of the text."""
+        _check_scoped(self, own_scope)
+        if matchers and not self.asks_for((*matchers, *own_scope)):
+            return self._scoped(",".join(map(str, matchers)).join(self.pieces))
+        _check_matches(self, own_scope)
+        pieces, written = _taken_apart(self.text, self.marked, lambda branch: _missing(branch, matchers))
+        text = "".join(part for pair in zip(pieces, (*written, ""), strict=True) for part in pair)
+        return self._scoped(text, _conflicts(self, matchers))
+
+    def _scoped(self, text: str, conflicts: tuple[Conflict, ...] = ()) -> Scoped:
+        return Scoped(text, self.total, len(self.selectors), conflicts)
+
+
 def scope_query(
     text: str,
     matchers: Sequence[Matcher],
@@ -69,18 +108,19 @@ def scope_query(
     is left to scope, though the mode is manual or the rule has a scope of its own; QUERY_NEVER_MATCHES where the
     author's matchers of a selector exclude all that `own_scope` allows.
     """
-    marked = _marked(text, mode, tuple(exclude_metrics))
-    scoped = [each.selector for each in marked if each.scoped]
-    _check_scoped(mode, scoped, own_scope)
-    _check_matches(text, scoped, own_scope)
-    edits = (edit for each in marked for edit in _edits(text, each, matchers))
+    marked = mark_selectors(text, find_selectors(text), mode=mode, exclude_metrics=exclude_metrics)
+    return scopable(text, marked, mode).scope(matchers, own_scope)
+
+
+def scopable(text: str, marked: Sequence[Marked], mode: ScopeMode) -> Scopable:
+    """A query with its marked selectors, ready to be scoped any number of times."""
+    selectors = tuple(each.selector for each in marked if each.scoped)
     total = sum(not each.selector.info_labels for each in marked)
-    return Scoped(_apply(text, edits), total, len(scoped), _conflicts(text, scoped, matchers))
-
-
-@remembered(8_192)
-def _marked(text: str, mode: ScopeMode, exclude_metrics: tuple[str, ...]) -> tuple[Marked, ...]:
-    return tuple(mark_selectors(text, find_selectors(text), mode=mode, exclude_metrics=exclude_metrics))
+    labels = frozenset(
+        written.matcher.label for selector in selectors for branch in selector.branches for written in branch.matchers
+    )
+    pieces, _ = _taken_apart(text, marked, lambda _: MARK)
+    return Scopable(text, mode, tuple(marked), selectors, total, labels, pieces)
 
 
 def mark_selectors(
@@ -117,22 +157,22 @@ def _mark_of(text: str, selector: Selector) -> WrittenMatcher | None:
     return marks[0]
 
 
-def _check_scoped(mode: ScopeMode, scoped: Sequence[Selector], own_scope: Sequence[Matcher]) -> None:
-    if scoped:
+def _check_scoped(query: Scopable, own_scope: Sequence[Matcher]) -> None:
+    if query.selectors:
         return
-    if mode is ScopeMode.MANUAL:
+    if query.mode is ScopeMode.MANUAL:
         message = f'no selector is marked {MARK}="on": mark one, or choose the scope mode "auto" or "none"'
         raise InvalidInput.of(FIELD, Reason.QUERY_NOT_SCOPED, message, Position(1, 1))
-    if mode is ScopeMode.AUTO and own_scope:
+    if query.mode is ScopeMode.AUTO and own_scope:
         message = 'no selector is left to scope, so the alert would fire in every scope alike: choose the mode "none"'
         raise InvalidInput.of(FIELD, Reason.QUERY_NOT_SCOPED, message, Position(1, 1))
 
 
-def _check_matches(text: str, scoped: Sequence[Selector], own_scope: Sequence[Matcher]) -> None:
+def _check_matches(query: Scopable, own_scope: Sequence[Matcher]) -> None:
     allowed: dict[str, ValueSet] = {}
     for matcher in own_scope:
         allowed[matcher.label] = allowed.get(matcher.label, ValueSet.all()).intersect(matcher.possible_values())
-    for branch in (branch for selector in scoped for branch in selector.branches):
+    for branch in (branch for selector in query.selectors for branch in selector.branches):
         left = dict(allowed)
         for written in branch.matchers:
             label = written.matcher.label
@@ -142,58 +182,89 @@ def _check_matches(text: str, scoped: Sequence[Selector], own_scope: Sequence[Ma
             if left[label].is_empty:
                 scope = ",".join(str(matcher) for matcher in own_scope if matcher.label == label)
                 message = f"{written.matcher} never matches in the scope {scope}: remove it"
-                raise InvalidInput.of(FIELD, Reason.QUERY_NEVER_MATCHES, message, position_of(text, written.start))
+                at = position_of(query.text, written.start)
+                raise InvalidInput.of(FIELD, Reason.QUERY_NEVER_MATCHES, message, at)
 
 
-def _conflicts(text: str, scoped: Sequence[Selector], matchers: Sequence[Matcher]) -> tuple[Conflict, ...]:
-    lines = Lines(text)
+def _conflicts(query: Scopable, matchers: Sequence[Matcher]) -> tuple[Conflict, ...]:
+    lines = Lines(query.text)
     labels = {matcher.label for matcher in matchers}
     return tuple(
         Conflict(written.matcher, lines.position(written.start))
-        for selector in scoped
+        for selector in query.selectors
         for branch in selector.branches
         for written in branch.matchers
         if written.matcher.label in labels and written.matcher not in matchers
     )
 
 
-Edit = tuple[int, int, str]
-"""Replaces `text[start:end]` by a string."""
+class _Edit(NamedTuple):
+    """Replaces `text[start:end]` by `matchers` between `before` and `after`; without them it removes."""
+
+    start: int
+    end: int
+    before: str = ""
+    matchers: str = ""
+    after: str = ""
 
 
-def _edits(text: str, marked: Marked, matchers: Sequence[Matcher]) -> Iterator[Edit]:
+_Missing = Callable[[Branch], str]
+"""The matchers that are to be written into a branch, as text."""
+
+
+def _missing(branch: Branch, matchers: Iterable[Matcher]) -> str:
+    present = {written.matcher for written in branch.matchers}
+    return ",".join(str(matcher) for matcher in matchers if matcher not in present)
+
+
+def _taken_apart(text: str, marked: Iterable[Marked], missing: _Missing) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The text around each place where matchers are written, and what is written there."""
+    pieces: list[str] = []
+    written: list[str] = []
+    piece = ""
+    at = 0
+    for edit in (edit for each in marked for edit in _edits(text, each, missing)):
+        piece += text[at : edit.start] + edit.before
+        if edit.matchers:
+            pieces.append(piece)
+            written.append(edit.matchers)
+            piece = edit.after
+        at = edit.end
+    return (*pieces, piece + text[at:]), tuple(written)
+
+
+def _edits(text: str, marked: Marked, missing: _Missing) -> Iterator[_Edit]:
     for branch in marked.selector.branches:
-        present = {written.matcher for written in branch.matchers}
-        missing = ",".join(str(matcher) for matcher in matchers if matcher not in present) if marked.scoped else ""
+        matchers = missing(branch) if marked.scoped else ""
         if marked.written is not None and marked.written in branch.matchers:
-            yield from _replace_mark(text, branch, marked.written, missing)
-        elif missing and marked.selector.braces is None:
-            yield branch.insert_at, branch.insert_at, f"{{{missing}}}"
-        elif missing:
-            yield branch.insert_at, branch.insert_at, f",{missing}" if branch.matchers else missing
+            yield from _replace_mark(text, branch, marked.written, matchers)
+        elif matchers and marked.selector.braces is None:
+            yield _Edit(branch.insert_at, branch.insert_at, "{", matchers, "}")
+        elif matchers:
+            yield _Edit(branch.insert_at, branch.insert_at, "," if branch.matchers else "", matchers)
 
 
-def _replace_mark(text: str, branch: Branch, mark: WrittenMatcher, matchers: str) -> Iterator[Edit]:
+def _replace_mark(text: str, branch: Branch, mark: WrittenMatcher, matchers: str) -> Iterator[_Edit]:
     """The mark gives way to `matchers`, or to nothing, and then a comma goes with it; comments between stay."""
     index = branch.matchers.index(mark)
     before = branch.matchers[index - 1].comma if index else None
     if matchers:
-        yield mark.start, mark.end, matchers
+        yield _Edit(mark.start, mark.end, matchers=matchers)
     elif mark.comma is not None:
         yield from _cut(text, mark.start, mark.end, mark.comma, _blanks_after(text, mark.comma + 1))
     elif before is not None:
         yield from _cut(text, before, before + 1, mark.start, mark.end)
     else:
-        yield mark.start, mark.end, ""
+        yield _Edit(mark.start, mark.end)
 
 
-def _cut(text: str, first: int, first_end: int, second: int, second_end: int) -> Iterator[Edit]:
+def _cut(text: str, first: int, first_end: int, second: int, second_end: int) -> Iterator[_Edit]:
     """Removes two spans, and what is between them if it is only white space."""
     if text[first_end:second].strip():
-        yield first, first_end, ""
-        yield second, second_end, ""
+        yield _Edit(first, first_end)
+        yield _Edit(second, second_end)
     else:
-        yield first, second_end, ""
+        yield _Edit(first, second_end)
 
 
 def _blanks_after(text: str, offset: int) -> int:
@@ -202,12 +273,3 @@ def _blanks_after(text: str, offset: int) -> int:
     while text[end : end + 1] in (" ", "\t"):
         end += 1
     return offset if text[end : end + 1] in ("\r", "\n") else end
-
-
-def _apply(text: str, edits: Iterator[Edit]) -> str:
-    parts = []
-    at = 0
-    for start, end, replacement in edits:
-        parts += [text[at:start], replacement]
-        at = end
-    return "".join(parts) + text[at:]

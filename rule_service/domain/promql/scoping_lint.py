@@ -6,13 +6,12 @@ lack the scope's label. Selectors that are not scoped (excluded, marked `off`) n
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from rule_service.domain.model import ScopeMode
-from rule_service.domain.promql.scoping import MARK, mark_selectors
-from rule_service.domain.promql.selectors import scan
+from rule_service.domain.promql.scoping import MARK, Marked
 from rule_service.domain.promql.shape import BinaryOperator, Frame, FrameKind, Selector, Shape
 from rule_service.domain.promql.strings import unquote
 from rule_service.domain.promql.tokens import Lines
@@ -49,20 +48,17 @@ _TOP = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 
 
 def lint_scoping(
-    text: str, *, mode: ScopeMode, exclude_metrics: Collection[str], scope_labels: Collection[str] = ()
+    shape: Shape, marked: Iterable[Marked], *, mode: ScopeMode, scope_labels: Collection[str] = ()
 ) -> list[ScopingWarning]:
-    """The warnings for `text` in order of position; none in the mode `none`.
+    """The warnings for a query with marked selectors, in order of position; none in the mode `none`.
 
     scope_labels: the labels of the namespaces, where known: a join on one of them is right.
-    Raises as `find_selectors` and `mark_selectors`.
     """
     if mode is ScopeMode.NONE:
         return []
-    shape = scan(text)
-    marked = mark_selectors(text, shape.selectors, mode=mode, exclude_metrics=exclude_metrics)
     lint = _Lint(shape, [each.selector for each in marked if each.scoped], frozenset(scope_labels))
-    lines = Lines(text)
     found = sorted(lint.run(), key=lambda warning: warning[0])
+    lines = Lines(shape.text)
     return [ScopingWarning(risk, message, lines.position(offset)) for offset, risk, message in found]
 
 

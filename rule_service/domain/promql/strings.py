@@ -2,6 +2,7 @@
 
 import re
 
+_NEEDS_ESCAPES = re.compile('["\\\\�]')
 _SHORT = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
 _BY_LETTER = {written[1]: char for char, written in _SHORT.items()}
 _ESCAPE = re.compile(
@@ -24,7 +25,7 @@ def quote(value: str) -> str:
     So is U+FFFD: Prometheus's lexer takes it for broken UTF-8 when it stands there as itself.
     `value` holds no lone surrogates.
     """
-    if value.isprintable() and not any(char in value for char in '"\\�'):
+    if value.isprintable() and _NEEDS_ESCAPES.search(value) is None:
         return f'"{value}"'
     return '"' + "".join(map(_escaped, value)) + '"'
 
