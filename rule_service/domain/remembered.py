@@ -9,7 +9,6 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-V = TypeVar("V")
 
 LONGEST = 1024
 """Characters. A long text can have found much in it, and memory is for what comes often."""
@@ -37,29 +36,6 @@ def remembered(
     return decorate
 
 
-def remembered_of_shared(size: int) -> Callable[[Callable[[V], R]], Callable[[V], R]]:
-    """Decorates a function of one immutable value, which need not be hashable: it is known by being the same object.
-
-    size: values that are remembered; they are kept, so that no other can take the place of one in memory.
-    """
-
-    def decorate(function: Callable[[V], R]) -> Callable[[V], R]:
-        found: dict[int, tuple[V, R]] = {}
-
-        @wraps(function)
-        def call(value: V, /) -> R:
-            known = found.get(id(value))
-            if known is None:
-                if len(found) >= size:
-                    found.clear()
-                known = found[id(value)] = value, function(value)
-            return known[1]
-
-        return call
-
-    return decorate
-
-
 class Same(Generic[T]):
     """An argument by which something is remembered: found again by the very same value, and by none that is equal."""
 
@@ -73,3 +49,20 @@ class Same(Generic[T]):
 
     def __hash__(self) -> int:
         return id(self.value)
+
+
+def remembered_of_shared(size: int) -> Callable[[Callable[[T], R]], Callable[[T], R]]:
+    """Decorates a function of one immutable value that is shared. size: values that are remembered."""
+
+    def decorate(function: Callable[[T], R]) -> Callable[[T], R]:
+        @lru_cache(maxsize=size)
+        def cached(same: Same[T]) -> R:
+            return function(same.value)
+
+        @wraps(function)
+        def call(value: T, /) -> R:
+            return cached(Same(value))
+
+        return call
+
+    return decorate

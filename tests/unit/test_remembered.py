@@ -2,7 +2,7 @@
 
 import pytest
 
-from rule_service.domain.remembered import LONGEST, Same, remembered
+from rule_service.domain.remembered import Same, remembered, remembered_of_shared
 
 
 def test_a_short_text_is_looked_at_once_for_each_way_of_asking() -> None:
@@ -50,3 +50,16 @@ def test_same_is_what_is_the_very_same() -> None:
     assert hash(Same(one)) == hash(Same(one))
     assert Same(one) != Same(other)
     assert Same(one) != one
+
+
+def test_a_shared_value_is_looked_at_once_and_an_equal_one_again() -> None:
+    looked: list[list[int]] = []
+
+    @remembered_of_shared(2)
+    def total(values: list[int]) -> int:
+        looked.append(values)
+        return sum(values)
+
+    shared, equal = [1, 2], [1, 2]
+    assert [total(each) for each in (shared, shared, equal)] == [3, 3, 3]
+    assert [each is shared for each in looked] == [True, False]
