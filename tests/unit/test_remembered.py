@@ -2,7 +2,7 @@
 
 import pytest
 
-from rule_service.domain.remembered import Same, remembered, remembered_of_shared
+from rule_service.domain.remembered import LONGEST, Same, remembered, remembered_of_shared
 
 
 def test_a_short_text_is_looked_at_once_for_each_way_of_asking() -> None:
