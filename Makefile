@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-images coverage check format proto reference lock corpus prove faults bench bench-quick clean
+.PHONY: help setup up test test-images test-kube coverage check format proto reference lock corpus prove faults bench bench-quick clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,14 +17,17 @@ up: setup ## the whole of Rulecast with a demo on this machine, until Ctrl-C
 	@exec $(PY) -m deploy.local.up
 
 test: setup ## all tests but the long ones, on real PostgreSQL and Prometheus (ARGS=... for pytest)
-	$(PY) -m pytest -m "not prove and not images" -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest -m "not prove and not images and not kube" -n 2 --dist loadfile $(ARGS)
 
 test-images: setup ## the images and Compose, built and started; fails where there is no Docker engine
 	$(PY) -m pytest -m images tests/images $(ARGS)
 
+test-kube: setup ## the manifests, applied to the cluster of KUBECONFIG in a namespace of their own; needs kubectl
+	$(PY) -m pytest -m kube tests/kube $(ARGS)
+
 coverage: setup ## the tests once more, and how much of our code they run; fails below 90 % (ARGS=... for pytest)
 	@rm -rf .cache/coverage && mkdir -p .cache/coverage
-	$(PY) -m coverage run -m pytest -m "not prove and not images" $(ARGS)
+	$(PY) -m coverage run -m pytest -m "not prove and not images and not kube" $(ARGS)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

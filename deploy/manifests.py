@@ -9,6 +9,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "deploy" / "kubernetes" / "chart"
 MANIFESTS: Final = ROOT / "deploy" / "kubernetes" / "manifests"
 RELEASE: Final = "rulecast"
+LONG_RELEASE: Final = "a-release-whose-name.is-as-long-as-helm-takes-any-one"
 VARIANTS: Final = {
     "statefulset.yaml": "prometheus.kind=StatefulSet",
     "prometheus-operator.yaml": "prometheus.kind=Operator",
@@ -52,9 +54,9 @@ def head() -> str:
     return f"# From deploy/kubernetes/chart by `python -m deploy.manifests`; the chart's SHA-256: {chart_digest()}\n"
 
 
-def render(helm: str, values: str) -> str:
+def render(helm: str, values: str, release: str = RELEASE) -> str:
     """A manifest as it should be. Ends the program with helm's message if it fails."""
-    command = [helm, "template", RELEASE, str(CHART), "--kube-version", f"{SUPPORTED[0]}.0", "--set", values]
+    command = [helm, "template", release, str(CHART), "--kube-version", f"{SUPPORTED[0]}.0", "--set", values]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"helm failed:\n{done.stderr.strip()}")
@@ -80,6 +82,20 @@ def broken_schemas(name: str, manifest: str) -> Iterator[str]:
                 yield f"{name}: {named}: {place}: {error.message} (Kubernetes {version})"
 
 
+def same_names(name: str, manifest: str) -> Iterator[str]:
+    """Where one object of a manifest would take another one's place, in words."""
+    counted = Counter((each["kind"], each["metadata"]["name"]) for each in objects(manifest))
+    for (kind, its), times in counted.items():
+        if times > 1:
+            yield f"{name}: {times} objects are called {kind} {its}"
+
+
+def wrong(name: str, manifest: str) -> Iterator[str]:
+    """What no cluster would take as it is meant, in words."""
+    yield from broken_schemas(name, manifest)
+    yield from same_names(name, manifest)
+
+
 def stale(name: str, helm: str | None) -> bool:
     """Whether the manifest is missing or another one than the chart gives, as far as can be told."""
     path = MANIFESTS / name
@@ -95,14 +111,16 @@ def problems(helm: str | None) -> Iterator[str]:
         if stale(name, helm):
             yield f"{name} is not from the chart as it is: run `python -m deploy.manifests` (it needs helm)"
         else:
-            yield from broken_schemas(name, (MANIFESTS / name).read_text())
+            yield from wrong(name, (MANIFESTS / name).read_text())
     for path in sorted(MANIFESTS.glob("*.yaml")):
         if path.name not in VARIANTS:
             yield f"{path.name} is made by nothing: remove it"
     if helm is None:
         return
     for values in TRIED:
-        yield from broken_schemas(f"the chart with {values}", render(helm, values))
+        yield from wrong(f"the chart with {values}", render(helm, values))
+    for values in VARIANTS.values():
+        yield from wrong(f"{LONG_RELEASE} with {values}", render(helm, values, LONG_RELEASE))
 
 
 def main() -> None:

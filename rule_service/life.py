@@ -9,7 +9,7 @@ import structlog
 from rule_service.store.migrate import SchemaBehind, SchemaMismatch, check, migrate
 from rule_service.store.pool import wait_for_database
 from rule_service.usecases.ports import Reads
-from rulecast.errors import RulecastError
+from rulecast.errors import RulecastError, Unavailable
 from rulecast.process.supervise import CanNotStart
 
 LOOK_EVERY: Final = 2.0
@@ -70,9 +70,9 @@ class Life:
         while True:
             try:
                 return await check(self._dsn)
-            except SchemaBehind as behind:
-                if self._not_ready != str(behind):
-                    self._not_ready = str(behind)
+            except (SchemaBehind, Unavailable) as error:
+                if self._not_ready != str(error):
+                    self._not_ready = str(error)
                     _log.warning("not ready", why=self._not_ready)
             await asyncio.sleep(LOOK_EVERY)
 

@@ -22,7 +22,7 @@ import structlog
 
 from rule_service.store.keepalive import SERVER_SETTINGS, WatchedConnection
 from rule_service.store.pool import CLOSE_TIMEOUT, CONNECT_TIMEOUT
-from rule_service.store.refusals import Refused, unavailable
+from rule_service.store.refusals import Refused, denied, unavailable
 
 LOCK = 0x52756C6563617374  # "Rulecast"
 LOCK_POLL = 0.1  # seconds
@@ -83,7 +83,8 @@ def load_migrations() -> tuple[Migration, ...]:
 async def check(dsn: str) -> int:
     """The version of the database, which this build can use as it is. Changes nothing.
 
-    Raises SchemaMismatch, SchemaBehind where steps are missing, and Unavailable when the database can not be reached.
+    Raises SchemaMismatch, SchemaBehind where steps are missing, and Unavailable when the database can not be reached or
+    does not let its user look.
     """
     steps = load_migrations()
     async with _connection(dsn) as connection:
@@ -110,12 +111,9 @@ async def migrate(dsn: str) -> int:
 
 async def apply(dsn: str, migrations: Sequence[Migration]) -> int:
     """As `migrate`, with the steps given."""
-    try:
-        async with _connection(dsn) as connection:
-            await _lock(connection)
-            return await _climb(connection, migrations)
-    except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, OSError, TimeoutError) as error:
-        raise unavailable(error) from error
+    async with _connection(dsn) as connection:
+        await _lock(connection)
+        return await _climb(connection, migrations)
 
 
 @asynccontextmanager
@@ -133,6 +131,10 @@ async def _connection(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Rec
         raise unavailable(error) from error
     try:
         yield connection
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise denied(error) from error
+    except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, OSError, TimeoutError) as error:
+        raise unavailable(error) from error
     finally:
         # the lock is the session's, so it ends here
         await connection.close(timeout=CLOSE_TIMEOUT)

@@ -133,6 +133,8 @@ def refusal(
         return unavailable(error)
     if isinstance(error, _RACES) or (racing and isinstance(error, asyncpg.IntegrityConstraintViolationError)):
         return Conflict.of("", Reason.CONCURRENT_CHANGE, "somebody else changed the same thing meanwhile: try again")
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return denied(error)
     if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
         message = f"the database's schema is not up to date ({error}); `rule-service migrate` brings it there"
         return Unavailable.of("", Reason.DATABASE_UNAVAILABLE, message)
@@ -148,6 +150,14 @@ def unavailable(error: BaseException) -> Unavailable:
     """PostgreSQL can not be used now, and why."""
     said = str(error) or type(error).__name__
     return Unavailable.of("", Reason.DATABASE_UNAVAILABLE, f"the database can not be used now ({said}): try again")
+
+
+def denied(error: asyncpg.InsufficientPrivilegeError) -> Unavailable:
+    """The database's user is not allowed what the service has to do; somebody can grant it while it runs."""
+    message = (
+        f"the database does not allow this to its user ({error}): grant it, or let the owner of the tables connect"
+    )
+    return Unavailable.of("", Reason.DATABASE_UNAVAILABLE, message)
 
 
 def _constraint(error: asyncpg.IntegrityConstraintViolationError, deleting: bool) -> RulecastError | None:

@@ -4,10 +4,12 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
+import asyncpg
 import pytest
 
 from deploy.local.parts import PrometheusParts
@@ -115,6 +117,54 @@ async def test_without_migrating_it_waits_until_somebody_has(
         finally:
             one.child.kill()
             await one.channel.close()
+
+
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+
+
+@pytest.fixture
+async def guest(database: str) -> AsyncIterator[str]:
+    """The URL of the migrated database for a user that has no rights in it: every connection takes on its role."""
+    name = f"guest_{uuid4().hex[:12]}"
+    await execute(database, f"CREATE ROLE {name}")
+    try:
+        yield f"{database}{'&' if '?' in database else '?'}options=-c%20role%3D{name}"
+    finally:
+        await execute(database, f"DROP OWNED BY {name}")
+        await execute(database, f"DROP ROLE {name}")
+
+
+async def execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+async def test_a_user_without_rights_is_named_and_granting_them_is_enough(
+    database: str, guest: str, tmp_path: Path, prometheus_parts: PrometheusParts
+) -> None:
+    """Before it serves, and while it does: it waits, since a restart would not bring the rights."""
+    role = guest.rpartition("%3D")[2]
+
+    async def refusing() -> bool:
+        return not await one.serving()
+
+    one = replica(tmp_path, guest, prometheus_parts.promtool, settings={"RULE_SERVICE_DATABASE_MIGRATE": "false"})
+    try:
+        one.child.start()
+        await wait_for(lambda: "permission denied for table schema_migrations" in one.child.output(200), timeout=60)
+        await execute(database, f"GRANT {RIGHTS} TO {role}")
+        await one.child.until(one.serving, timeout=60)
+        await execute(database, f"REVOKE {RIGHTS} FROM {role}")
+        await wait_for(refusing, timeout=60)
+        await execute(database, f"GRANT {RIGHTS} TO {role}")
+        await one.child.until(one.serving, timeout=60)
+        assert await one.child.stop() == 0
+    finally:
+        one.child.kill()
+        await one.channel.close()
 
 
 async def test_new_history_has_the_deployers_of_a_running_service_compare_everything(database: str) -> None:

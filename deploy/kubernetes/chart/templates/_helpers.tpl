@@ -1,17 +1,19 @@
+{{/* At most 41 characters, since the pods of prometheus-operator have eleven more. Only the release is cut: parts stay apart. */}}
 {{- define "rulecast.name" -}}
-{{- printf "%s-%s" .root.Release.Name .part | trunc 52 | trimSuffix "-" -}}
+{{- $room := sub 40 (len .part) | int -}}
+{{- printf "%s-%s" (.root.Release.Name | replace "." "-" | trunc $room | trimSuffix "-") .part -}}
 {{- end -}}
 
 {{/* Labels of our own: prometheus-operator replaces app.kubernetes.io/name of its pods. */}}
 {{- define "rulecast.selector" -}}
-rulecast/release: {{ .root.Release.Name }}
+rulecast/release: {{ .root.Release.Name | quote }}
 rulecast/part: {{ .part }}
 {{- end -}}
 
 {{- define "rulecast.labels" -}}
 {{ include "rulecast.selector" . }}
 app.kubernetes.io/name: rulecast
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .part }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 {{- end -}}
@@ -161,7 +163,8 @@ scrape_configs:
     http_sd_configs:
       - url: {{ $scheme }}://{{ $service }}:8080/api/v1/sd/prometheus
 {{- if not .Values.security.insecure }}
-        authorization: {credentials_file: /etc/rulecast-access/token}
+        # the type too: before 2.48 Prometheus sends none here by itself (its issue 12762)
+        authorization: {type: Bearer, credentials_file: /etc/rulecast-access/token}
         tls_config: {ca_file: /etc/rulecast-access/ca.crt}
 {{- end }}
   - job_name: rule-service
