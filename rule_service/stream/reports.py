@@ -79,13 +79,13 @@ class Reports:
         fates = messages.fates(status)
         disk = messages.sha256(status.manifest_hash, "status.manifest_hash")
         revision = standing.revision_of(status.nonce, status.revision)
-        # before they are recorded: who waits for that may look at once
+        # before they are recorded: who waits for that may look at once, or have it offered again
         for fate in fates:
             self._metrics.outcome(fate.state)
+        standing.judged(fates, self._hub.entries)
         delivery = standing.in_flight.delivery if status.nonce and standing.in_flight is not None else NOTHING
         with tracing.span("record outcome", delivery.traceparent, revision=revision):
             await self._recorded(lambda: self._leases.record_outcomes(self._id, self._epoch, revision, disk, fates))
-        standing.judged(fates, self._hub.entries)
         answered = standing.told_status(status.nonce, revision, disk)
         if answered is not None:
             if answered.sent_at is not None:

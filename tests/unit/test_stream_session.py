@@ -511,6 +511,26 @@ async def test_an_answer_to_another_update_is_not_taken() -> None:
 
 
 @virtual_time
+async def test_a_resync_offers_again_what_is_only_just_recorded_as_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the refusal in the database may ask before the stream has gone on."""
+    world = with_file()
+    record = world.leases.record_outcomes
+
+    async def seen_at_once(*outcomes: Any) -> None:
+        await record(*outcomes)
+        world.hub.streams["dep-1"].command(pb.Command.RESYNC)
+
+    monkeypatch.setattr(world.leases, "record_outcomes", seen_at_once)
+    async with streaming(world):
+        world.take(refuse=["group-a.yml"])
+        await settled()
+        assert world.kinds() == ["command"]
+        world.duplex.say(inventory=world.deployer.inventory())
+        await settled()
+        assert world.take().puts == {"group-a.yml": b"old"}
+
+
+@virtual_time
 async def test_what_the_database_says_was_refused_is_not_offered() -> None:
     world = with_file()
     world.leases.refused_versions = {("group-a.yml", file_sha256(b"old"))}
