@@ -1,12 +1,10 @@
 """The rule directory changed by others, gone, closed or full, seen from outside."""
 
-import errno
 import os
 import resource
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -14,12 +12,12 @@ import aiohttp
 from deploy.local.parts import PrometheusParts
 from rulecast.reasons import Reason
 from rulecast.v1 import common_pb2
+from tests.support.closed import ROOT, fill, no_right_to_write, read_only, small_disk
 from tests.support.solo import Solo, solo, told
 from tests.support.system import RPC, cpu_rule, global_scope, group_scope
 from tests.support.waiting import wait_for
 
 ORDINARY = ("tests.support.ordinary",)
-ROOT = os.geteuid() == 0
 
 
 async def settles(here: Solo, thresholds: dict[str, float]) -> None:
@@ -146,32 +144,6 @@ async def test_the_directory_is_removed(tmp_path: Path, database: str, prometheu
 
 
 @contextmanager
-def read_only(rules: Path) -> Iterator[Reason]:
-    """Mounted read-only where this may be done; otherwise without the right to write."""
-    if not _mount("--bind", str(rules), str(rules)):
-        with no_right_to_write(rules) as reason:
-            yield reason
-        return
-    try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", rules], check=True)
-        yield Reason.READ_ONLY
-    finally:
-        subprocess.run(["umount", "--lazy", rules], check=True)
-
-
-@contextmanager
-def no_right_to_write(rules: Path) -> Iterator[Reason]:
-    folders = [rules, *(path for path in rules.rglob("*") if path.is_dir())]
-    for folder in folders:
-        folder.chmod(0o555)
-    try:
-        yield Reason.PERMISSION_DENIED
-    finally:
-        for folder in folders:
-            folder.chmod(0o755)
-
-
-@contextmanager
 def wrong_owner(rules: Path) -> Iterator[Reason]:
     """The directory belongs to somebody else; nobody but root can do that, and for others it comes to the same."""
     if not ROOT:
@@ -219,37 +191,17 @@ async def test_a_directory_that_can_not_be_written(
         await settles(here, {"everywhere": 80})
 
 
-@contextmanager
-def small_disk(rules: Path) -> Iterator[Callable[[], None] | None]:
-    """A file system of 1 MiB under the rule directory, and what fills it up but for a little; None where nobody may
-    mount one."""
-    rules.mkdir()
-    if not _mount("-t", "tmpfs", "-o", "size=1m", "rulecast-test", str(rules)):
-        yield None
-        return
-
-    def fill() -> None:
-        ballast = rules / "ballast"
-        with suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        os.truncate(ballast, ballast.stat().st_size - 4 * 4096)
-
-    try:
-        yield fill
-    finally:
-        subprocess.run(["umount", "--lazy", rules], check=True)
-
-
 async def test_a_full_disk(tmp_path: Path, database: str, prometheus_parts: PrometheusParts) -> None:
     """Where no disk can be filled, the deployer is not allowed files of this size: the write fails halfway too."""
-    with small_disk(tmp_path / "rules") as fill:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    with small_disk(rules) as mounted:
         async with solo(tmp_path, database, prometheus_parts, through=ORDINARY) as here:
             rule = cpu_rule("everywhere", global_scope(), 90)
             await here.create(rule)
             before = here.deployer.files()
-            if fill is not None:
-                fill()
+            if mounted:
+                fill(rules, room=4 * 4096)
                 reason = Reason.DISK_FULL
             else:
                 resource.prlimit(here.deployer.child.pid, resource.RLIMIT_FSIZE, (WRITABLE, resource.RLIM_INFINITY))
@@ -262,7 +214,7 @@ async def test_a_full_disk(tmp_path: Path, database: str, prometheus_parts: Prom
             assert here.deployer.files() == before
             assert await here.thresholds() == {"everywhere": 90}
 
-            if fill is not None:
+            if mounted:
                 (here.rules / "ballast").unlink()
             else:
                 unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -274,17 +226,6 @@ async def test_a_full_disk(tmp_path: Path, database: str, prometheus_parts: Prom
 WRITABLE = 60_000
 """Bytes that a file may have; the deployer's log has to stay below, a rule file of LONG bytes must not."""
 LONG = 100_000
-
-
-def _mount(*arguments: str) -> bool:
-    """Whether it was done. Who may not is told so by the system."""
-    if not ROOT:
-        return False
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode and os.strerror(errno.EPERM).lower() not in done.stderr.lower():
-        refused = ("permission denied", "must be superuser")
-        assert any(words in done.stderr.lower() for words in refused), done.stderr
-    return done.returncode == 0
 
 
 def _identity(path: Path) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from deployer_service.pipeline.contents import rules_in
 from deployer_service.state import Active, Deferred, FileReport
 from rulecast.errors import FailedPrecondition, RulecastError
 from rulecast.reasons import Reason
+from tests.support.closed import fill, read_only, small_disk
 from tests.support.deployer_parts import Deployer, deployer
 from tests.support.prometheus import parts_of, running_prometheus
 from tests.support.rule_files import BROKEN, batch, rule_file
@@ -26,7 +27,6 @@ from tests.support.waiting import wait_for
 
 A, B = "group-a.yml", "group-b.yml"
 A1, A2 = rule_file("a", version=1), rule_file("a", version=2)
-ROOT = os.geteuid() == 0
 
 
 class FailingDisk(Disk):
@@ -63,9 +63,11 @@ def reasons(reports: Mapping[str, FileReport]) -> set[Reason | None]:
 
 
 @asynccontextmanager
-async def living(rules: Path, server: PrometheusServer, disk: Disk | None = None) -> AsyncIterator[Deployer]:
+async def living(
+    rules: Path, server: PrometheusServer, disk: Disk | None = None, *, ordinary: bool = False
+) -> AsyncIterator[Deployer]:
     """A deployer that has recovered, and whose pipeline runs."""
-    async with deployer(rules, server.url, server.parts.promtool, disk=disk) as here:
+    async with deployer(rules, server.url, server.parts.promtool, disk=disk, ordinary=ordinary) as here:
         await here.pipeline.recover()
         running = asyncio.ensure_future(here.pipeline.run())
         try:
@@ -90,40 +92,29 @@ async def becomes(here: Deployer, files: dict[str, bytes]) -> None:
     await wait_for(so, 30.0)
 
 
-@contextmanager
-def full_disk(rules: Path) -> Iterator[None]:
-    """A file system of 1 MiB under the rule directory, for root."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "rulecast-test", rules], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", rules], check=True)
-
-
 async def test_a_full_disk(rules: Path, server: PrometheusServer) -> None:
-    if ROOT:
-        with full_disk(rules):
+    with small_disk(rules) as mounted:
+        if mounted:
             await fill_and_make_room(rules, server)
-    else:  # only root can mount: the disk is said to be full
-        disk = FailingDisk()
-        async with living(rules, server, disk) as here:
-            await here.pipeline.apply(batch({A: A1}))
-            disk.error = errno.ENOSPC
-            assert reasons((await here.pipeline.apply(batch({A: A2}))).outcomes) == {Reason.DISK_FULL}
-            assert here.on_disk() == {A: A1}
-            disk.error = None
-            await becomes(here, {A: A2})
+        else:
+            await say_it_is_full(rules, server)
+
+
+async def say_it_is_full(rules: Path, server: PrometheusServer) -> None:
+    disk = FailingDisk()
+    async with living(rules, server, disk) as here:
+        await here.pipeline.apply(batch({A: A1}))
+        disk.error = errno.ENOSPC
+        assert reasons((await here.pipeline.apply(batch({A: A2}))).outcomes) == {Reason.DISK_FULL}
+        assert here.on_disk() == {A: A1}
+        disk.error = None
+        await becomes(here, {A: A2})
 
 
 async def fill_and_make_room(rules: Path, server: PrometheusServer) -> None:
     async with living(rules, server) as here:
         await here.pipeline.apply(batch({A: A1}))
-        ballast = rules / "ballast"
-        # leaves room for a part of the batch
-        with suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        os.truncate(ballast, ballast.stat().st_size - 8 * 4096)
+        ballast = fill(rules, room=8 * 4096)  # for a part of the batch
         new = {f"group-{number}.yml": rule_file(*(f"r{number}-{i}" for i in range(50))) for number in range(20)}
         result = await here.pipeline.apply(batch({**new, A: A2}))
         assert reasons(result.outcomes) == {Reason.DISK_FULL}
@@ -172,29 +163,8 @@ async def test_a_limit_on_the_size_of_files(rules: Path, server: PrometheusServe
         assert here.on_disk() == {A: A1}
 
 
-@contextmanager
-def read_only(rules: Path) -> Iterator[Reason]:
-    """A read-only mount for root, whom no permission stops; a directory without the right to write for others."""
-    if ROOT:
-        subprocess.run(["mount", "--bind", rules, rules], check=True)
-        try:
-            subprocess.run(["mount", "-o", "remount,ro,bind", rules], check=True)
-            yield Reason.READ_ONLY
-        finally:
-            subprocess.run(["umount", "--lazy", rules], check=True)
-    else:
-        folders = [rules, *(path for path in rules.rglob("*") if path.is_dir())]
-        for folder in folders:
-            folder.chmod(0o555)
-        try:
-            yield Reason.PERMISSION_DENIED
-        finally:
-            for folder in folders:
-                folder.chmod(0o755)
-
-
 async def test_a_read_only_directory(rules: Path, server: PrometheusServer) -> None:
-    async with living(rules, server) as here:
+    async with living(rules, server, ordinary=True) as here:
         await here.pipeline.apply(batch({A: A1}))
         with read_only(rules) as reason:
             # what is open stays writable: the next one finds it closed
@@ -204,7 +174,7 @@ async def test_a_read_only_directory(rules: Path, server: PrometheusServer) -> N
 
 
 async def test_a_start_on_a_read_only_directory(rules: Path, server: PrometheusServer) -> None:
-    async with deployer(rules, server.url, server.parts.promtool) as here:
+    async with deployer(rules, server.url, server.parts.promtool, ordinary=True) as here:
         with read_only(rules) as reason:
             with pytest.raises(RulecastError) as caught:
                 await here.pipeline.recover()

@@ -5,6 +5,7 @@ import hashlib
 import signal
 import stat
 import sys
+import tarfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -269,6 +270,20 @@ class TestFinding:
         assert first.promtool.is_relative_to(cache)
         assert len(log.read_text().splitlines()) == 2  # one update, one download: the second time it is there
 
+    def test_the_release_is_unpacked_into_the_cache(
+        self, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        archive = release(tmp_path)
+        monkeypatch.setattr("deploy.local.parts.RELEASE_URL", f"{served}/{archive.name}")
+        hashes = dict.fromkeys(parts.RELEASE_SHA256, hashlib.sha256(archive.read_bytes()).hexdigest())
+        monkeypatch.setattr("deploy.local.parts.RELEASE_SHA256", hashes)
+        cache = tmp_path / "cache"
+        first = fetch_prometheus("release", cache)
+        archive.unlink()
+        assert fetch_prometheus("release", cache) == first  # the second time it is there
+        assert first.version == parts.RELEASE
+        assert first.promtool.is_relative_to(cache)
+
     @pytest.mark.parametrize(
         ("source", "says"), [("package", "no apt-get and no dpkg-deb here"), ("release", "no release is pinned")]
     )
@@ -384,3 +399,14 @@ async def fetch(url: str, sql: str) -> object:
 async def rule_groups(server: PrometheusServer) -> list[str]:
     async with aiohttp.ClientSession() as session, session.get(f"{server.url}/api/v1/rules") as answer:
         return [group["name"] for group in (await answer.json())["data"]["groups"]]
+
+
+def release(folder: Path) -> Path:
+    """An archive like that of the pinned release, for every architecture, whose programs only tell their version."""
+    archive = folder / "release.tar.gz"
+    with tarfile.open(archive, "w:gz") as content:
+        for name in parts.PROGRAMS:
+            path = program(folder / name, f"{name}, version {parts.RELEASE} (branch: HEAD)")
+            for architecture in parts.RELEASE_SHA256:
+                content.add(path, f"prometheus-{parts.RELEASE}.linux-{architecture}/{name}")
+    return archive

@@ -16,6 +16,7 @@ from deployer_service.adapters.rule_directory import LocalRuleDirectory
 from deployer_service.pipeline.ports import Parts, PipelinePolicy, ReloadPolicy
 from deployer_service.pipeline.run import Pipeline
 from rulecast.process.promtool import Promtool
+from tests.support.ordinary import heed_permissions
 
 QUICK = PipelinePolicy(
     reload=ReloadPolicy(timeout=20.0, retry_delays=(0.05, 0.1, 0.2), min_interval=0.0),
@@ -50,14 +51,20 @@ async def deployer(
     *,
     policy: PipelinePolicy = QUICK,
     disk: Disk | None = None,
+    ordinary: bool = False,
     hang_up: Callable[[], int | None] = lambda: None,
     quick: float = 5.0,
     slow: float = 20.0,
     promtool_timeout: float = 30.0,
 ) -> AsyncIterator[Deployer]:
-    """Not yet recovered. Leaving it closes it, as the end of a process does."""
+    """Not yet recovered. Leaving it closes it, as the end of a process does.
+
+    ordinary: permissions stop it, whoever runs it.
+    """
     disk = disk or Disk()
     thread = DiskThread()
+    if ordinary:
+        await thread.run(heed_permissions)
     async with aiohttp.ClientSession() as session:
         prometheus = PrometheusHttp(session, url, directories_of(rules), hang_up, quick=quick, slow=slow)
         parts = Parts(

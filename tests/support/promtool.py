@@ -1,21 +1,27 @@
 """The real promtool, for tests that take Prometheus's word."""
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+
+from deploy.local.cache import cache_dir
+from deploy.local.parts import find_prometheus
 
 TIMEOUT_SECONDS = 120
 
 
 def promtool(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Runs promtool and answers what it said."""
-    path = os.environ.get("PROMTOOL_PATH") or shutil.which("promtool")
-    assert path, "promtool is not on PATH: install Prometheus, or set PROMTOOL_PATH"
     return subprocess.run(
-        [path, *arguments], cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        [_program(), *arguments], cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
     )
+
+
+@cache
+def _program() -> Path:
+    """The one beside the Prometheus of the other tests, fetched if there is none on this machine."""
+    return find_prometheus(cache_dir()).promtool
 
 
 def escaped(text: str) -> str:

@@ -46,6 +46,14 @@ def test_every_supported_version_of_python_has_a_run() -> None:
     assert step["env"]["PYTHON"] == "python${{ matrix.python }}"
 
 
+def test_debian_12_has_a_run_with_what_it_brings() -> None:
+    """Its Python is 3.11.2: whether 3.11 is supported is not told by the newest 3.11 alone."""
+    job = JOBS["debian"]
+    assert job["container"] == "debian:bookworm-slim"
+    assert not any("setup-python" in step.get("uses", "") for step in job["steps"])
+    assert commands("debian")[-1] == ".ci/run"
+
+
 def test_the_oldest_prometheus_and_the_pinned_one_have_a_run() -> None:
     versions = JOBS["test"]["strategy"]["matrix"]["prometheus"]
     assert versions == [f"{MINIMUM}.0", RELEASE]
@@ -60,7 +68,7 @@ def test_it_may_only_read_and_ends_in_bounded_time() -> None:
 
 def test_every_action_has_a_version() -> None:
     used = [step["uses"] for job in JOBS.values() for step in job["steps"] if "uses" in step]
-    assert len(used) == 4
+    assert len(used) == 5
     assert all(re.fullmatch(r"actions/[\w-]+@v\d+", each) for each in used)
 
 

@@ -1,9 +1,6 @@
 """The starter library: every template is complete, passes promtool, and reports what it says it reports."""
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,8 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+
+from tests.support.promtool import promtool
 
 LIBRARY = Path(__file__).parents[2] / "rule_service" / "library"
 CASES = Path(__file__).parent / "data" / "library"
@@ -83,12 +82,6 @@ def render(template: Document) -> dict[str, Any]:
 def texts(template: Document) -> list[str]:
     config = template["default_config"]
     return [template["query"], *config["annotations"].values(), *config.get("labels", {}).values()]
-
-
-def promtool(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    program = os.environ.get("PROMTOOL_PATH") or shutil.which("promtool")
-    assert program, "promtool is needed: put it on the PATH or name it in PROMTOOL_PATH"
-    return subprocess.run([program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
 def write_rules(path: Path, rules: Sequence[Document]) -> None:
