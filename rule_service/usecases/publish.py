@@ -3,8 +3,8 @@
 The edit runs twice. First in a transaction that is rolled back, without the lock: this tells what would be rendered,
 and promtool checks what is new of it. Then it runs again under the lock, on what the database holds by then (from
 `memory` where nobody has changed it), and is committed if it renders to what was checked; else what is new is checked
-first. Where promtool is not asked, and nobody is in the way, the second half is all there is. A dry run is an edit
-under the lock that is rolled back in the end.
+first. Where promtool is not asked, the second half is all there is. A dry run is an edit under the lock that is rolled
+back in the end.
 """
 
 import asyncio
@@ -144,11 +144,6 @@ class _Parts:
         finally:
             self._count(-1)
 
-    @property
-    def committing(self) -> bool:
-        """Whether an edit would have to wait for its turn."""
-        return self._to_commit > 0
-
     def _count(self, more: int) -> None:
         self._to_commit += more
         if self._to_commit <= FEW:
@@ -240,7 +235,7 @@ class _Run(Generic[T]):
 
     async def prepare(self) -> _Attempt[T] | None:
         """Renders what the edit would, for promtool to check. The attempt, where it would leave everything as it is."""
-        if not self._tried_first and not self._parts.committing:
+        if not self._tried_first:
             return None
         attempt = await self._tried()
         await self._check(self._unchecked(attempt), attempt.edited.fields)
